@@ -1,0 +1,25 @@
+"""Measure and steer the log-density of diffusion samples.
+
+The names below are the library's front door; every one states its equation and its source.
+"""
+
+from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
+from cartoonists.sampling import sample_high_density
+from cartoonists.schedules import VE, VP, DiscreteVP
+from cartoonists.scores import Gaussian, GaussianMixture, NetworkScore
+from cartoonists.tracking import track_reverse_sde
+
+__all__ = [
+    "VE",
+    "VP",
+    "DiscreteVP",
+    "Gaussian",
+    "GaussianMixture",
+    "NetworkScore",
+    "bits_per_dim",
+    "elbo",
+    "ode_log_density",
+    "sample_high_density",
+    "sample_ode",
+    "track_reverse_sde",
+]

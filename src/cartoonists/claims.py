@@ -1,0 +1,151 @@
+"""Rows of the claims table: what the paper says, what was measured, the interval, the verdict."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+HOLDS = "holds"
+FAILS = "does not hold"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the two ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def exact(value: float) -> "Interval":
+        """A number without sampling error."""
+        return Interval(value, value, value)
+
+    def above(self, bound: float) -> bool:
+        """Whether the whole interval lies above the bound."""
+        return self.low > bound
+
+    def below(self, bound: float) -> bool:
+        """Whether the whole interval lies below the bound."""
+        return self.high < bound
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether the whole interval lies between the bounds."""
+        return low <= self.low and self.high <= high
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Percentile bootstrap (Efron, 1979) over samples, with a seed of its own."""
+
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    def interval(self, statistic: Callable, *columns: Iterable[float]) -> Interval:
+        """Interval of ``statistic(*columns, axis=-1)``; the columns are resampled together.
+
+        Raises ValueError for fewer than two samples or values that are not finite.
+        """
+        data = [np.asarray(column, dtype=np.float64) for column in columns]
+        if min(len(column) for column in data) < 2:
+            raise ValueError("bootstrap: fewer than 2 samples found, allowed: 2 or more")
+        if not all(np.isfinite(column).all() for column in data):
+            raise ValueError("bootstrap: non-finite values found, allowed: finite")
+        result = stats.bootstrap(
+            data,
+            statistic,
+            paired=len(data) > 1,
+            vectorized=True,
+            n_resamples=self.resamples,
+            confidence_level=self.confidence,
+            method="percentile",
+            rng=np.random.default_rng(self.seed),
+        ).confidence_interval
+        value = float(statistic(*data, axis=-1))
+        return Interval(value, float(result.low), float(result.high))
+
+    def mean(self, values: Iterable[float]) -> Interval:
+        return self.interval(np.mean, values)
+
+    def median(self, values: Iterable[float]) -> Interval:
+        return self.interval(np.median, values)
+
+    def pearson(self, x: Iterable[float], y: Iterable[float]) -> Interval:
+        """Pearson's correlation, resampling pairs."""
+        return self.interval(_pearson, x, y)
+
+    def spearman(self, x: Iterable[float], y: Iterable[float]) -> Interval:
+        """Spearman's rank correlation, resampling pairs (ranked anew in each resample)."""
+        return self.interval(
+            lambda a, b, axis: _pearson(
+                stats.rankdata(a, axis=axis), stats.rankdata(b, axis=axis), axis
+            ),
+            x,
+            y,
+        )
+
+
+def _pearson(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    x = x - x.mean(axis=axis, keepdims=True)
+    y = y - y.mean(axis=axis, keepdims=True)
+    norm = np.sqrt((x**2).sum(axis=axis) * (y**2).sum(axis=axis))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(norm > 0, (x * y).sum(axis=axis) / norm, 0.0)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of ``results/claims.csv``."""
+
+    claim: str
+    source: str
+    paper: str
+    ours: float
+    ci_low: float
+    ci_high: float
+    unit: str
+    verdict: str
+    artifact: str
+
+
+COLUMNS = [field.name for field in fields(Claim)]
+
+
+def row(
+    claim: str, source: str, paper: str, ours: Interval, unit: str, holds: bool | str, artifact: str
+) -> Claim:
+    """A claim with its verdict: True, False, or the reason why it cannot be compared."""
+    if isinstance(holds, str):
+        verdict = f"not comparable: {holds}"
+    else:
+        verdict = HOLDS if holds else FAILS
+    return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
+
+
+def to_table(rows: Iterable[Claim]) -> pd.DataFrame:
+    """Claims as a table, numbers rounded to six significant digits."""
+    table = pd.DataFrame([asdict(claim) for claim in rows], columns=COLUMNS)
+    for column in ("ours", "ci_low", "ci_high"):
+        table[column] = [float(f"{value:.6g}") for value in table[column]]
+    return table
+
+
+def assemble(fragments: Iterable[str | Path]) -> pd.DataFrame:
+    """One table from the fragments of all topics, ordered by claim number.
+
+    Raises ValueError where a fragment has other columns.
+    """
+    tables = []
+    for fragment in fragments:
+        table = pd.read_csv(fragment, keep_default_na=False)
+        if list(table.columns) != COLUMNS:
+            raise ValueError(f"{fragment}: columns {list(table.columns)}, allowed {COLUMNS}")
+        tables.append(table)
+    together = pd.concat(tables, ignore_index=True)
+    number = together["claim"].str.extract(r"^(\d+)", expand=False).astype(int)
+    return together.iloc[np.argsort(number, kind="stable")].reset_index(drop=True)

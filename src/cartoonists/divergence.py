@@ -1,0 +1,116 @@
+"""Second derivatives of log p along a path: exactly, or by Hutchinson's estimator."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cartoonists.bases import Basis, Pixels
+from cartoonists.schedules import Time
+from cartoonists.scores import ScoreModel, _dot
+from cartoonists.streams import Streams
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Score ``[batch, *shape]``, Δ = tr H and tr(PHP) ``[batch]`` at one point; H = ∇² log p_λ.
+
+    P = I - s sᵀ/|s|² projects onto the directions orthogonal to the score.  The traces are None
+    where nobody asked for them.
+    """
+
+    score: Tensor
+    laplacian: Tensor | None = None
+    projected_laplacian: Tensor | None = None
+
+
+class Divergence(ABC):
+    """A way to obtain the traces that formula (★) needs; ``cost`` counts network evaluations."""
+
+    cost: int
+
+    @abstractmethod
+    def __call__(
+        self, model: ScoreModel, x: Tensor, logsnr: Time, projected: bool = False
+    ) -> Derivatives:
+        """Score and traces at x."""
+
+
+class NoDivergence(Divergence):
+    """Only the score: enough for the reverse SDE, where (★) has no Laplacian."""
+
+    cost = 1
+
+    def __call__(self, model, x, logsnr, projected=False):
+        return Derivatives(model.score(x, logsnr))
+
+
+class ExactDivergence(Divergence):
+    """Exact traces: closed form where the model has it, else one derivative pass a dimension."""
+
+    cost = 1
+
+    def __call__(self, model, x, logsnr, projected=False):
+        score, laplacian = model.score(x, logsnr), model.laplacian(x, logsnr)
+        if not projected:
+            return Derivatives(score, laplacian)
+        unit = _unit(score)
+        along = _dot(unit, model.score_and_hvp(x, logsnr, unit)[1])
+        return Derivatives(score, laplacian, laplacian - along)
+
+
+class HutchinsonDivergence(Divergence):
+    """``tr H ≈ vᵀ H v`` with Rademacher v (Hutchinson, 1989), fresh at every evaluation.
+
+    The variance of one probe is ``2 Σ_{i≠j} H_ij²`` in the probes' basis, so the basis in which H is
+    nearest to diagonal serves best.  ``probes`` of them are averaged.  With ``fresh=False`` one set
+    is kept for the whole path, which adaptive solvers need and which leaves far more noise.
+    The same product gives ``tr(PHP) ≈ (P v)ᵀ H v``.
+    """
+
+    def __init__(self, streams: Streams, probes: int = 1, basis: Basis = None, fresh: bool = True):
+        if probes < 1:
+            raise ValueError(f"probes: {probes} found, allowed: 1 or more")
+        self.streams, self.probes, self.fresh = streams, probes, fresh
+        self.basis = basis or Pixels()
+        self.cost = probes
+        self._kept: list[Tensor] = []
+
+    def _draw(self, shape) -> list[Tensor]:
+        if self._kept:
+            return self._kept
+        draws = [self.streams.rademacher(shape) for _ in range(self.probes)]
+        vectors = [self.basis.vector(v) for v in draws]
+        if not self.fresh:
+            self._kept = vectors
+        return vectors
+
+    def __call__(self, model, x, logsnr, projected=False):
+        traces, projections, score = [], [], None
+        for v in self._draw(model.shape):
+            v = v.to(x.device)
+            score, product = model.score_and_hvp(x, logsnr, v)
+            traces.append(_dot(v, product))
+            if projected:
+                unit = _unit(score)
+                orthogonal = v - unit * _dot(unit, v).view(-1, *[1] * len(model.shape))
+                projections.append(_dot(orthogonal, product))
+        mean = torch.stack(traces).mean(0)
+        return Derivatives(score, mean, torch.stack(projections).mean(0) if projected else None)
+
+
+def _unit(score: Tensor) -> Tensor:
+    norm = score.flatten(1).norm(dim=1).view(-1, *[1] * (score.ndim - 1))
+    return score / norm.clamp_min(torch.finfo(score.dtype).tiny)
+
+
+def make_divergence(kind: str, seeds, probes: int = 1, basis: Basis = None, fresh: bool = True):
+    """*none*, *exact* or *hutchinson*; the probes' streams are keyed by the samples' seeds."""
+    if kind == "none":
+        return NoDivergence()
+    if kind == "exact":
+        return ExactDivergence()
+    if kind == "hutchinson":
+        return HutchinsonDivergence(Streams(seeds, "probes"), probes, basis, fresh)
+    raise ValueError(f"divergence: {kind!r} found, allowed: none, exact, hutchinson")

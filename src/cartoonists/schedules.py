@@ -1,0 +1,137 @@
+"""Noise schedules in logSNR time λ = log(α²/σ²): data at large λ, noise at small λ.
+
+``x_λ = α_λ x_0 + σ_λ ε`` (Kingma & Gao, 2023).  Every process runs on λ itself, so a schedule is four
+functions of λ and the range that is integrated over.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Time = float | Tensor  # a logSNR: a number or a 0-d tensor (or one value a sample where it says so)
+
+
+def _time(logsnr: Time) -> Tensor:
+    return torch.as_tensor(logsnr, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class NoiseSchedule(ABC):
+    """Signal scale α(λ), noise scale σ(λ), and the drift f and diffusion g² of the forward process.
+
+    ``f(λ) = d log α/dλ`` and ``g²(λ) = σ²``: in logSNR time the diffusion is the same for all
+    schedules, because ``dσ²/dλ = 2 f σ² - σ²`` follows from λ = log(α²/σ²).
+
+    Raises ValueError unless logsnr_min < logsnr_max, both finite.
+    """
+
+    logsnr_min: float = -10.0
+    logsnr_max: float = 10.0
+
+    def __post_init__(self):
+        if not -math.inf < self.logsnr_min < self.logsnr_max < math.inf:
+            raise ValueError(
+                f"logSNR range: [{self.logsnr_min}, {self.logsnr_max}] found, "
+                "allowed: finite, minimum below maximum"
+            )
+
+    @abstractmethod
+    def alpha(self, logsnr: Time) -> Tensor:
+        """Scale of the signal."""
+
+    @abstractmethod
+    def f(self, logsnr: Time) -> Tensor:
+        """Drift coefficient d log α/dλ."""
+
+    def sigma(self, logsnr: Time) -> Tensor:
+        """Scale of the noise, α exp(-λ/2)."""
+        return self.sigma2(logsnr).sqrt()
+
+    @abstractmethod
+    def sigma2(self, logsnr: Time) -> Tensor:
+        """Variance of the noise, σ²."""
+
+    def g2(self, logsnr: Time) -> Tensor:
+        """Squared diffusion coefficient g² = σ²."""
+        return self.sigma2(logsnr)
+
+    def transition(self, noisier: Time, cleaner: Time) -> tuple[Tensor, Tensor]:
+        """Forward kernel ``q(x_λ | x_μ) = N(a x_μ, v I)`` from the cleaner μ to the noisier λ.
+
+        ``a = α_λ/α_μ`` and ``v = σ_λ² - a² σ_μ² = σ_λ² (1 - exp(λ - μ))``, without cancellation.
+        """
+        noisier, cleaner = _time(noisier), _time(cleaner)
+        ratio = self.alpha(noisier) / self.alpha(cleaner)
+        return ratio, -self.sigma2(noisier) * torch.expm1(noisier - cleaner)
+
+    def check(self, logsnr: float, name: str) -> None:
+        """Raise ValueError, naming the argument, where a logSNR lies outside the range."""
+        if not self.logsnr_min <= logsnr <= self.logsnr_max:
+            raise ValueError(
+                f"{name}: {logsnr} found, allowed {self.logsnr_min} to {self.logsnr_max}"
+            )
+
+
+class VP(NoiseSchedule):
+    """Variance preserving: ``α² = sigmoid(λ)``, ``σ² = sigmoid(-λ)``, ``f = sigmoid(-λ)/2``."""
+
+    def alpha(self, logsnr: Time) -> Tensor:
+        return torch.sigmoid(_time(logsnr)).sqrt()
+
+    def sigma2(self, logsnr: Time) -> Tensor:
+        return torch.sigmoid(-_time(logsnr))
+
+    def f(self, logsnr: Time) -> Tensor:
+        return 0.5 * torch.sigmoid(-_time(logsnr))
+
+
+class VE(NoiseSchedule):
+    """Variance exploding (and EDM's σ): ``α = 1``, ``σ = exp(-λ/2)``, ``f = 0``."""
+
+    def alpha(self, logsnr: Time) -> Tensor:
+        return torch.ones_like(_time(logsnr))
+
+    def sigma2(self, logsnr: Time) -> Tensor:
+        return torch.exp(-_time(logsnr))
+
+    def f(self, logsnr: Time) -> Tensor:
+        return torch.zeros_like(_time(logsnr))
+
+
+class DiscreteVP(VP):
+    """The variance-preserving schedule of a discrete DDPM table (Ho et al., 2020).
+
+    In logSNR time it *is* VP; what the table adds is the range and the map from λ to the timestep
+    that the network was trained with, interpolated linearly in the table's logSNR.
+
+    Raises ValueError unless ``alphas_cumprod`` falls strictly from near 1 towards 0.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor):
+        signal = torch.as_tensor(alphas_cumprod, dtype=torch.float64)
+        table = torch.logit(signal)
+        if signal.ndim != 1 or len(signal) < 2 or not torch.isfinite(table).all():
+            raise ValueError("alphas_cumprod: expected a vector of at least 2 values in (0, 1)")
+        if not (table.diff() < 0).all():
+            raise ValueError("alphas_cumprod: expected a strictly falling table")
+        super().__init__(table[-1].item(), table[0].item())
+        object.__setattr__(self, "_table", table)
+
+    def timestep(self, logsnr: Tensor) -> Tensor:
+        """Fractional timestep of each λ, clamped to the table's ends."""
+        rising = self._table.flip(0)
+        logsnr = _time(logsnr).clamp(rising[0], rising[-1])
+        right = torch.searchsorted(rising, logsnr.contiguous()).clamp(1, len(rising) - 1)
+        low, high = rising[right - 1], rising[right]
+        fraction = (logsnr - low) / (high - low)
+        return len(rising) - 1 - (right - 1 + fraction)
+
+
+def uniform_grid(start: float, stop: float, steps: int) -> list[float]:
+    """``steps + 1`` equally spaced logSNRs from start to stop.  Raises ValueError if steps < 1."""
+    if steps < 1:
+        raise ValueError(f"steps: {steps} found, allowed: 1 or more")
+    return torch.linspace(start, stop, steps + 1, dtype=torch.float64).tolist()

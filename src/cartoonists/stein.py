@@ -1,0 +1,158 @@
+"""The posterior covariance of a model, coordinate by coordinate: the Stein table.
+
+The ancestral tracker needs ``c_i = Cov[x_0|x_λ]_ii = ρ_i exp(-λ)`` with ``ρ_i = 1 + σ² ∂_i s_i``.  A
+closed form knows it at every x.  For a network its mean over x comes free of derivatives from
+Stein's identity, ``E ρ_i = 1 - σ² E s_i²`` in every orthonormal basis (Bao et al., 2022, use the mean
+over i too).  ρ falls from 1 at the data to 0 at the noise; for Gaussian data logit ρ is linear in λ,
+so the table stores and interpolates logit ρ.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cartoonists.bases import Basis, Pixels
+from cartoonists.schedules import uniform_grid
+from cartoonists.scores import GaussianMixture, ScoreModel
+from cartoonists.streams import Streams, sample_seeds
+
+SMALLEST = 1e-12  # ρ stays inside (0, 1), so that its logit is finite
+
+
+class Posterior(ABC):
+    """Variance of x_0 given x_λ in an orthonormal basis."""
+
+    basis: Basis
+
+    @abstractmethod
+    def variance(self, z: Tensor, logsnr: float) -> Tensor:
+        """c_i in the basis at coordinates z ``[n, *shape]``; broadcastable to z."""
+
+    @abstractmethod
+    def mean_variance(self, z: Tensor, logsnr: float) -> Tensor:
+        """The mean of c_i over i, broadcastable to z: the isotropic variant."""
+
+
+class MixturePosterior(Posterior):
+    """The exact posterior variance of a closed form, at every x, in the mixture's own basis."""
+
+    def __init__(self, target: GaussianMixture):
+        self.target, self.basis = target, target.basis
+
+    def variance(self, z, logsnr):
+        sigma2 = self.target.schedule.sigma2(logsnr)
+        diagonal = self.target.hessian_diagonal(self.basis.vector(z), logsnr)
+        return (1 + sigma2 * diagonal).clamp_min(0) * _inverse_snr(logsnr)
+
+    def mean_variance(self, z, logsnr):
+        sigma2 = self.target.schedule.sigma2(logsnr)
+        trace = self.target.laplacian(self.basis.vector(z), logsnr)
+        ratio = (1 + sigma2 * trace / self.target.dimensions).clamp_min(0)
+        return ratio.view(-1, *[1] * (z.ndim - 1)) * _inverse_snr(logsnr)
+
+
+def _inverse_snr(logsnr: float) -> Tensor:
+    return torch.exp(-torch.as_tensor(logsnr, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class PosteriorTable(Posterior):
+    """logit E ρ on a rising grid of logSNRs: ``logits`` is ``[len(grid), *shape]`` in ``basis``."""
+
+    grid: Tensor
+    logits: Tensor
+    basis: Basis
+
+    def __post_init__(self):
+        mean = torch.sigmoid(self.logits).flatten(1).mean(1)
+        object.__setattr__(self, "_mean_logits", torch.logit(mean, eps=SMALLEST))
+
+    def variance(self, z, logsnr):
+        return self._interpolate(self.logits, logsnr).to(z.device)
+
+    def mean_variance(self, z, logsnr):
+        return self._interpolate(self._mean_logits, logsnr).to(z.device)
+
+    def _interpolate(self, values: Tensor, logsnr: float) -> Tensor:
+        right = int(torch.searchsorted(self.grid, float(logsnr)).clamp(1, len(self.grid) - 1))
+        low, high = self.grid[right - 1], self.grid[right]
+        logit = torch.lerp(values[right - 1], values[right], (logsnr - low) / (high - low))
+        return torch.sigmoid(logit) * _inverse_snr(logsnr)
+
+
+def posterior_of(model: ScoreModel) -> Posterior:
+    """Exact for a closed form; the table that a model carries; else estimated once and kept."""
+    if isinstance(model, GaussianMixture):
+        return MixturePosterior(model)
+    if model.posterior is None:
+        model.posterior = estimate_table(model, sample_seeds(0, 64))
+    return model.posterior
+
+
+def mixture_table(target: GaussianMixture, points: int = 81, samples: int = 128) -> PosteriorTable:
+    """What a table would hold for a closed form: its Hessian's diagonal averaged over samples.
+
+    It shows what the average over x costs; for a single Gaussian, nothing.
+    """
+    schedule = target.schedule
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, points - 1)
+    rows = []
+    for i, logsnr in enumerate(grid):
+        x = target.sample(samples, seed=1_000_000 + i * samples, logsnr=logsnr)
+        ratio = 1 + schedule.sigma2(logsnr) * target.hessian_diagonal(x, logsnr).mean(0)
+        rows.append(torch.logit(ratio, eps=SMALLEST))
+    return PosteriorTable(torch.tensor(grid, dtype=torch.float64), torch.stack(rows), target.basis)
+
+
+def estimate_table(
+    model: ScoreModel,
+    seeds: Sequence[int],
+    basis: Basis | None = None,
+    points: int = 41,
+    pilot_steps: int = 64,
+) -> PosteriorTable:
+    """Estimate a network's table from its own samples; no derivative is needed.
+
+    A pilot chain draws x at logsnr_max; noised again to each λ of the grid it gives two estimates,
+    ``1 - E ε̂_i²`` (Stein's identity; accurate where ρ is near 1, lost in noise where it is near 0)
+    and ``exp(λ) E(x̂_0 - x_0)_i²`` (the regression error; the reverse).  Each coordinate takes the
+    first where it exceeds one half, else the second.
+    """
+    return estimate_tables(model, seeds, [basis or Pixels()], points, pilot_steps)[0]
+
+
+def estimate_tables(
+    model: ScoreModel,
+    seeds: Sequence[int],
+    bases: Sequence[Basis],
+    points: int = 41,
+    pilot_steps: int = 64,
+) -> list[PosteriorTable]:
+    """``estimate_table`` in several bases from the same network evaluations."""
+    from cartoonists.tracking import AncestralKernel, ancestral_path
+
+    schedule = model.schedule
+    x = model.sample_prior(Streams(seeds, "prior"))
+    pilot_grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, pilot_steps)
+    kernel = AncestralKernel(model, None, "none")
+    zero = torch.zeros(len(x), dtype=torch.float64)
+    x = ancestral_path(kernel, x, zero, pilot_grid, Streams(seeds, "pilot"), track=False).x
+    clean = model.denoise(x, schedule.logsnr_max)
+    noise = Streams(seeds, "table")
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, points - 1)
+    rows: list[list[Tensor]] = [[] for _ in bases]
+    for logsnr in grid:
+        ratio, variance = schedule.transition(logsnr, schedule.logsnr_max)
+        noisy = ratio * x + variance.sqrt() * noise.normal(model.shape)
+        denoised = model.denoise(noisy, logsnr)
+        eps = (noisy - schedule.alpha(logsnr) * denoised) / schedule.sigma(logsnr)
+        for row, basis in zip(rows, bases, strict=True):
+            stein = 1 - basis.coordinates(eps).square().mean(0)
+            error = basis.coordinates(denoised - clean).square().mean(0)
+            regression = torch.exp(torch.tensor(logsnr, dtype=torch.float64)) * error
+            row.append(torch.logit(torch.where(stein > 0.5, stein, regression), eps=SMALLEST))
+    levels = torch.tensor(grid, dtype=torch.float64)
+    return [PosteriorTable(levels, torch.stack(r), b) for r, b in zip(rows, bases, strict=True)]

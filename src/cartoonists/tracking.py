@@ -1,0 +1,200 @@
+"""Trackers: the log-density of samples of the reverse SDE, recorded while they are drawn."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cartoonists.bases import Pixels
+from cartoonists.divergence import NoDivergence
+from cartoonists.processes import ReverseSDE, per_sample
+from cartoonists.schedules import uniform_grid
+from cartoonists.scores import ScoreModel, _dot
+from cartoonists.solvers import Callback, Path, check_finite, integrate
+from cartoonists.stein import Posterior, posterior_of
+from cartoonists.streams import Streams, sample_seeds
+
+COVARIANCES = ("diagonal", "isotropic", "per-sample", "none")
+METHODS = ("ancestral", "euler-maruyama")
+
+
+class AncestralKernel:
+    """The Gaussian reverse kernel ``p(x_μ|x_λ) = N(m, diag τ²)`` and its ratio to the forward one.
+
+    With the forward kernel ``q(x_λ|x_μ) = N(a x_μ, v I)``, in the posterior's orthonormal basis,
+
+        m = a (σ_μ²/σ_λ²) x_λ + k x̂_0,   k = α_μ v/σ_λ²,   τ_i² = v σ_μ²/σ_λ² + k² c_i.
+
+    m and τ² are the first two moments of the exact posterior (diagonally), so one step is exact for
+    a Gaussian that is diagonal in the basis.  c_i: *diagonal* from the posterior (the model's own
+    where none is given), *isotropic* its mean, *per-sample* from one Hutchinson probe of the
+    Hessian's trace, or *none*, zero (the smaller of the two variances of Ho et al., 2020).
+    """
+
+    def __init__(self, model: ScoreModel, posterior: Posterior | None, covariance: str):
+        if covariance not in COVARIANCES:
+            raise ValueError(f"covariance: {covariance!r} found, allowed: {', '.join(COVARIANCES)}")
+        if posterior is None and covariance in ("diagonal", "isotropic"):
+            posterior = posterior_of(model)
+        self.model, self.posterior, self.covariance = model, posterior, covariance
+        self.basis = posterior.basis if posterior is not None else Pixels()
+        self.nfe = 0
+
+    def _posterior(self, z: Tensor, logsnr: float, seeds) -> tuple[Tensor, Tensor]:
+        """x̂_0 in the basis, and c: ``[*shape]``, 0-d, or one value a sample."""
+        schedule, model = self.model.schedule, self.model
+        x = self.basis.vector(z)
+        sigma2, alpha = schedule.sigma2(logsnr), schedule.alpha(logsnr)
+        self.nfe += 1
+        if self.covariance == "per-sample":
+            probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x.device)
+            score, product = model.score_and_hvp(x, logsnr, probe)
+            ratio = 1 + sigma2 * _dot(probe, product) / model.dimensions
+            variance = per_sample((ratio * sigma2 / alpha**2).clamp_min(0), x)
+        else:
+            score = model.score(x, logsnr)
+            variance = self._variance(z, logsnr)
+        check_finite(score, seeds, logsnr)
+        return self.basis.coordinates((x + sigma2 * score) / alpha), variance
+
+    def _variance(self, z: Tensor, logsnr: float) -> Tensor:
+        if self.covariance == "none":
+            return torch.zeros((), dtype=torch.float64, device=z.device)
+        if self.covariance == "diagonal":
+            return self.posterior.variance(z, logsnr)
+        return self.posterior.mean_variance(z, logsnr)
+
+    def moments(self, z: Tensor, noisier: float, cleaner: float, seeds) -> tuple[Tensor, Tensor]:
+        """Mean ``[n, *shape]`` and variance (broadcastable to it) of x_μ given x_λ."""
+        schedule = self.model.schedule
+        ratio, variance = schedule.transition(noisier, cleaner)
+        shrink = schedule.sigma2(cleaner) / schedule.sigma2(noisier)
+        gain = schedule.alpha(cleaner) * variance / schedule.sigma2(noisier)
+        denoised, covariance = self._posterior(z, noisier, seeds)
+        return ratio * shrink * z + gain * denoised, variance * shrink + gain**2 * covariance
+
+    def step(self, z, noisier, cleaner, noise: Streams, track: bool) -> tuple[Tensor, Tensor]:
+        """Draw x_μ from x_λ; returns it and ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` (0 if untracked)."""
+        mean, variance = self.moments(z, noisier, cleaner, noise.seeds)
+        xi = noise.normal(self.model.shape).to(z.device)
+        cleaned = mean + variance.sqrt() * xi
+        if not track:
+            return cleaned, torch.zeros(len(z), dtype=torch.float64, device=z.device)
+        log_reverse = self._log_normal(xi.square(), variance, z)
+        return cleaned, log_reverse - self._log_forward(z, cleaned, noisier, cleaner)
+
+    def noise(self, z: Tensor, noisier: float, cleaner: float, noise: Streams) -> Tensor:
+        """Draw x_λ from x_μ by the forward kernel."""
+        ratio, variance = self.model.schedule.transition(noisier, cleaner)
+        return ratio * z + variance.sqrt() * noise.normal(self.model.shape).to(z.device)
+
+    def log_ratio(self, z_noisy, z_clean, noisier, cleaner, seeds) -> Tensor:
+        """``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` of a given pair, ``[n]``, nats."""
+        mean, variance = self.moments(z_noisy, noisier, cleaner, seeds)
+        log_reverse = self._log_normal((z_clean - mean).square() / variance, variance, z_clean)
+        return log_reverse - self._log_forward(z_noisy, z_clean, noisier, cleaner)
+
+    def _log_forward(self, z_noisy, z_clean, noisier, cleaner) -> Tensor:
+        ratio, variance = self.model.schedule.transition(noisier, cleaner)
+        return self._log_normal((z_noisy - ratio * z_clean).square() / variance, variance, z_clean)
+
+    @staticmethod
+    def _log_normal(squares: Tensor, variance: Tensor, like: Tensor) -> Tensor:
+        """Log-density of a normal from standardised squares, without -½ D log 2π (it cancels)."""
+        log_det = variance.log().expand_as(like) if variance.ndim else variance.log()
+        log_det = log_det.flatten(1).sum(1) if variance.ndim else log_det * like[0].numel()
+        return -0.5 * (squares.flatten(1).sum(1) + log_det)
+
+
+def ancestral_path(
+    kernel: AncestralKernel,
+    x: Tensor,
+    log_density: Tensor,
+    grid: Sequence[float],
+    noise: Streams,
+    track: bool = True,
+    callback: Callback | None = None,
+) -> Path:
+    """Run the ancestral chain along a rising grid, adding the path ratio to ``log_density``."""
+    z = kernel.basis.coordinates(x)
+    start = kernel.nfe
+    for noisier, cleaner in zip(grid[:-1], grid[1:], strict=True):
+        z, change = kernel.step(z, noisier, cleaner, noise, track)
+        log_density = log_density + change
+        if callback is not None:
+            callback(cleaner, kernel.basis.vector(z), log_density)
+    if not track:
+        log_density = torch.full_like(log_density, math.nan)
+    return Path(kernel.basis.vector(z), log_density, kernel.nfe - start)
+
+
+@dataclass(frozen=True)
+class TrackedSamples:
+    """x ``[n, *shape]`` and tracked log-density ``[n]`` in nats at logsnr_max; seeds; evaluations."""
+
+    x: Tensor
+    log_density: Tensor
+    nfe: int
+    seeds: Sequence[int]
+
+
+def track_reverse_sde(
+    model: ScoreModel,
+    n: int = 256,
+    steps: int = 64,
+    method: str = "ancestral",
+    seed: int = 0,
+    *,
+    seeds=None,
+    posterior: Posterior | None = None,
+    covariance: str = "diagonal",
+    grid=None,
+    track: bool = True,
+    callback: Callback | None = None,
+) -> TrackedSamples:
+    """Sample the reverse SDE and track the log-density of each sample at logsnr_max.
+
+    *ancestral*: the chain of ``AncestralKernel``; the tracked r is a path ratio, so
+    ``E[r|x_0] - log p^N(x_0) = KL ≥ 0`` holds at any number of steps.  *euler-maruyama*: (★) with
+    φ = g (Karczewski et al., 2024, theorem 1), whose bias falls only as 1/steps.
+    Sample i has the seed ``seeds[i]``, by default seed + i, and depends on nothing else.
+    One network evaluation a step.  Raises ValueError for wrong arguments, NonFiniteScore.
+    """
+    schedule = model.schedule
+    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
+    x = model.sample_prior(Streams(seeds, "prior"))
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
+    path = reverse_sde_path(
+        model, x, model.prior_log_prob(x), grid, seeds, method=method, posterior=posterior,
+        covariance=covariance, track=track, callback=callback,
+    )  # fmt: skip
+    return TrackedSamples(path.x, path.log_density, path.nfe, seeds)
+
+
+def reverse_sde_path(
+    model: ScoreModel,
+    x: Tensor,
+    log_density: Tensor,
+    grid: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    method: str = "ancestral",
+    posterior: Posterior | None = None,
+    covariance: str = "diagonal",
+    track: bool = True,
+    purpose: str = "path",
+    callback: Callback | None = None,
+) -> Path:
+    """Continue the reverse SDE from x at grid[0] to grid[-1], tracking from ``log_density``."""
+    noise = Streams(seeds, purpose)
+    if method == "ancestral":
+        kernel = AncestralKernel(model, posterior, covariance)
+        return ancestral_path(kernel, x, log_density, grid, noise, track, callback)
+    if method == "euler-maruyama":
+        return integrate(
+            ReverseSDE(model.schedule), model, x, log_density, grid, NoDivergence(), seeds,
+            solver="euler", noise=noise, callback=callback,
+        )  # fmt: skip
+    raise ValueError(f"method: {method!r} found, allowed: {', '.join(METHODS)}")

@@ -1,0 +1,185 @@
+"""Training of the bundled networks: resumable to the same loss curve, on any machine."""
+
+import copy
+import csv
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cartoonists.data import PixelScaling
+
+LOSS_BINS = 10
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run; the loss is ``E_λ w(λ) |ε - ε_θ(x_λ, λ)|²/D`` with λ uniform.
+
+    ``weighting``: *likelihood* has ``w = 1``, the evidence lower bound (Kingma & Gao, 2023);
+    *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.
+    The learning rate warms up, stays, and falls linearly to zero over the last quarter.
+    """
+
+    weighting: str
+    steps: int
+    batch: int = 64
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    ema_decay: float = 0.999
+    flip: bool = False
+    logsnr_min: float = -10.0
+    logsnr_max: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.weighting not in ("likelihood", "quality"):
+            raise ValueError(
+                f"weighting: {self.weighting!r} found, allowed 'likelihood' and 'quality'"
+            )
+
+    def weight(self, logsnr: Tensor) -> Tensor:
+        return torch.sigmoid(2 - logsnr) if self.weighting == "quality" else torch.ones_like(logsnr)
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step (warm-up, plateau, linear decay over the last quarter)."""
+        remaining = (self.steps - step) / max(1.0, 0.25 * self.steps)
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup, remaining)
+
+
+def train(
+    network: nn.Module,
+    images: Tensor,
+    scaling: PixelScaling,
+    recipe: Recipe,
+    state_path: Path,
+    log_path: Path,
+    *,
+    save_every_s: float = 120.0,
+    device: str = "cpu",
+) -> nn.Module:
+    """Train on uint8 images ``[n, c, h, w]``; returns the exponential moving average.
+
+    Every batch is drawn from a generator seeded with (seed, step), so a run that was stopped and
+    resumed from ``state_path`` sees the very batches of an undisturbed one.  ``log_path`` receives
+    a CSV: step and mean loss per λ bin since the last row.
+    """
+    network = network.to(device).train()
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
+    step = _resume(state_path, network, average, optimiser)
+    log = _LossLog(log_path, recipe, step)
+    last_save = time.monotonic()
+    progress = tqdm(range(step, recipe.steps), initial=step, total=recipe.steps, desc=str(log_path))
+    for step in progress:
+        x, eps, logsnr = _batch(images, scaling, recipe, step, device)
+        alpha, sigma = torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt()
+        view = (-1, 1, 1, 1)
+        error = network(alpha.view(view) * x + sigma.view(view) * eps, logsnr) - eps
+        per_sample = error.float().square().mean(dim=(1, 2, 3))
+        loss = (recipe.weight(logsnr) * per_sample).mean()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"training: loss is {loss.item()} at step {step}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(step)
+        optimiser.step()
+        _update_average(average, network, recipe.ema_decay, step)
+        log.add(step, logsnr, per_sample)
+        if time.monotonic() - last_save > save_every_s or step + 1 == recipe.steps:
+            _save(state_path, step + 1, recipe, network, average, optimiser)
+            last_save = time.monotonic()
+    log.flush()
+    return average
+
+
+def _batch(images, scaling, recipe, step, device):
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    index = torch.randint(len(images), (recipe.batch,), generator=generator)
+    pixels = images[index]
+    if recipe.flip:
+        mirrored = torch.rand(recipe.batch, generator=generator) < 0.5
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+    noise = torch.rand(pixels.shape, generator=generator)
+    x = scaling.from_pixels(pixels, noise).float()
+    eps = torch.randn(x.shape, generator=generator)
+    # low-discrepancy λ: one uniform offset, equally spaced points (Kingma et al., 2021)
+    points = torch.arange(recipe.batch) / recipe.batch + torch.rand(1, generator=generator)
+    logsnr = recipe.logsnr_min + (recipe.logsnr_max - recipe.logsnr_min) * (points % 1.0)
+    return x.to(device), eps.to(device), logsnr.to(device)
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, 1 - decay)
+
+
+def _save(path, step, recipe, network, average, optimiser) -> None:
+    state = {
+        "step": step,
+        "recipe": asdict(recipe),
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    temporary = Path(f"{path}.part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def _resume(path, network, average, optimiser) -> int:
+    if not Path(path).exists():
+        return 0
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"]
+
+
+class _LossLog:
+    """Mean loss per λ bin, a CSV row every 100 steps; rows past the resumed step are dropped."""
+
+    every = 100
+
+    def __init__(self, path: Path, recipe: Recipe, step: int):
+        self.path, self.recipe = Path(path), recipe
+        self.columns = ["step", "loss", *(f"loss_bin_{i}" for i in range(LOSS_BINS))]
+        rows = []
+        if self.path.exists() and step:
+            with self.path.open() as stream:
+                rows = [row for row in csv.reader(stream)][1:]
+        with self.path.open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(self.columns)
+            writer.writerows(row for row in rows if int(row[0]) <= step)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums, self.counts = torch.zeros(LOSS_BINS), torch.zeros(LOSS_BINS)
+
+    def add(self, step: int, logsnr: Tensor, per_sample: Tensor) -> None:
+        span = self.recipe.logsnr_max - self.recipe.logsnr_min
+        bins = ((logsnr - self.recipe.logsnr_min) / span * LOSS_BINS).long().clamp(0, LOSS_BINS - 1)
+        self.sums.index_add_(0, bins.cpu(), per_sample.detach().cpu())
+        self.counts.index_add_(0, bins.cpu(), torch.ones_like(per_sample.detach().cpu()))
+        if (step + 1) % self.every == 0:
+            self.flush(step + 1)
+
+    def flush(self, step: int | None = None) -> None:
+        if step is None or not math.isfinite(float(self.sums.sum())) or not self.counts.sum():
+            return
+        means = self.sums / self.counts
+        with self.path.open("a", newline="") as stream:
+            overall = (self.sums.sum() / self.counts.sum()).item()
+            csv.writer(stream).writerow([step, f"{overall:.6f}", *(f"{m:.6f}" for m in means)])
+        self._reset()
