@@ -1,8 +1,8 @@
 """Results on disk: written whole or not at all, each with a record of how it was made.
 
-A table ``x.csv`` has its record beside it in ``x.csv.json``; arrays (``.npz``) and figures carry it
-inside.  The record holds what is needed to make the artifact again: rule, resolved parameters (seeds
-among them), hash of the library code, revision, versions, SHA-256 of the models.
+A table ``x.csv`` has its record beside it in ``x.csv.json``; arrays (``.npz``) and figures carry
+it inside.  The record holds what is needed to make the artifact again: rule, resolved parameters
+(seeds among them), hash of the library code, revision, versions, SHA-256 of the models.
 """
 
 import contextlib

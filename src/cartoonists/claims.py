@@ -98,6 +98,21 @@ def _pearson(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
         return np.where(norm > 0, (x * y).sum(axis=axis) / norm, 0.0)
 
 
+def order_of_convergence(errors: pd.DataFrame, bootstrap: Bootstrap) -> Interval:
+    """Slope of -log |mean error| against log steps, least squares; columns are numbers of steps.
+
+    Rows are samples and are resampled together.  The order p of an error proportional to steps^-p.
+    """
+    steps = np.log(np.asarray(errors.columns, dtype=np.float64))
+    centred = (steps - steps.mean()) / ((steps - steps.mean()) ** 2).sum()
+
+    def slope(*columns, axis):
+        means = np.stack([np.abs(np.mean(column, axis=axis)) for column in columns], axis=-1)
+        return -(np.log(np.maximum(means, 1e-300)) * centred).sum(axis=-1)
+
+    return bootstrap.interval(slope, *(errors[n] for n in errors.columns))
+
+
 @dataclass(frozen=True)
 class Claim:
     """One row of ``results/claims.csv``."""
@@ -120,10 +135,7 @@ def row(
     claim: str, source: str, paper: str, ours: Interval, unit: str, holds: bool | str, artifact: str
 ) -> Claim:
     """A claim with its verdict: True, False, or the reason why it cannot be compared."""
-    if isinstance(holds, str):
-        verdict = f"not comparable: {holds}"
-    else:
-        verdict = HOLDS if holds else FAILS
+    verdict = {True: HOLDS, False: FAILS}.get(holds, f"not comparable: {holds}")
     return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
 
 

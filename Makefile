@@ -1,0 +1,34 @@
+# make figures: every figure, table, notebook and the report. make test: the test suite.
+# Both need Python 3.11 or newer and a package index, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/installed
+
+# One thread a job: Snakemake runs as many jobs as there are cores.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: figures test lint clean
+
+figures: $(STAMP)
+	snakemake --cores all --workflow-profile workflow/profiles/default
+
+test: $(STAMP)
+	pytest
+
+lint: $(STAMP)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -r requirements.lock
+	$(VENV)/bin/python -m pip install --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .snakemake results

@@ -1,0 +1,57 @@
+"""Diffusion models as cartoonists: log-densities tracked along the reverse process.
+
+A table of contents.  Each topic has its rules in workflow/rules/<topic>.smk, its figures in
+notebooks/<topic>.ipynb and its rows of the claims table in results/claims/<topic>.csv.
+"""
+
+import os
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: os.path.join(workflow.basedir, "config.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+from revision import code_hash
+from validation import require
+
+require(config)
+
+# One thread a job, as many jobs as cores; and the library of this clone in every job.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["PYTHONPATH"] = os.path.join(workflow.basedir, "src")
+
+BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
+MODELS = config["run_models"]
+TOPICS = ["theory"] + (["likelihood"] if MODELS else [])
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    model="[^/]+",
+    topic="[a-z_]+",
+    chunk=r"\d+",
+
+
+rule all:
+    """Everything: tables, figures, claims, notebooks and the report."""
+    default_target: True
+    input:
+        "results/report.html",
+
+
+include: "workflow/rules/models.smk"
+include: "workflow/rules/report.smk"
+
+
+for topic in TOPICS:
+
+    include: f"workflow/rules/{topic}.smk"

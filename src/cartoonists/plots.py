@@ -1,0 +1,122 @@
+"""Figures in one style: colour-blind-safe, readable in print, with units and uncertainty."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cartoonists.artifacts import atomic
+
+PALETTE = "colorblind"
+BAND = (2.5, 97.5)  # percentiles of a 95% band
+
+
+def use_style() -> None:
+    """Set the style of all figures of a notebook."""
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette=PALETTE,
+        font_scale=1.1,
+        rc={
+            "figure.dpi": 110,
+            "savefig.dpi": 200,
+            "savefig.bbox": "tight",
+            "svg.fonttype": "none",
+            "svg.hashsalt": "cartoonists",
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+        },
+    )
+
+
+def save(figure: Figure, paths: Iterable[str | Path], record: Mapping | None = None) -> None:
+    """Write a figure under each name (PNG, SVG), the record in its metadata."""
+    text = json.dumps(dict(record or {}), sort_keys=True, default=str)
+    for name in paths:
+        kind = Path(name).suffix.removeprefix(".")
+        metadata = {"Description": text}
+        if kind == "svg":
+            metadata["Date"] = ""  # the same bytes for the same figure
+        with atomic(name) as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata)
+
+
+def median_band(axis: Axes, x: Sequence[float], values: np.ndarray, **style) -> None:
+    """Median of each column of ``values [samples, len(x)]`` as a line, its 95% band shaded."""
+    low, high = np.percentile(values, BAND, axis=0)
+    (line,) = axis.plot(x, np.median(values, axis=0), **style)
+    axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def tracking_errors(table: pd.DataFrame) -> Figure:
+    """Error of each tracker against score evaluations: a row a target, a column a dimension."""
+    targets, dimensions = table["target"].unique(), sorted(table["dimensions"].unique())
+    trackers = list(table["tracker"].unique())
+    colours = dict(zip(trackers, sns.color_palette(PALETTE), strict=False))
+    markers = dict(zip(trackers, "osD^vP", strict=False))
+    figure, axes = plt.subplots(
+        len(targets),
+        len(dimensions),
+        figsize=(2.6 * len(dimensions) + 0.6, 2.1 * len(targets) + 0.8),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for (target, d, tracker), runs in table.groupby(["target", "dimensions", "tracker"]):
+        axis = axes[list(targets).index(target), dimensions.index(d)]
+        errors = runs.pivot(index="seed", columns="nfe", values="error_nats") / d
+        style = {"color": colours[tracker], "marker": markers[tracker], "label": tracker}
+        median_band(axis, list(errors.columns), errors.to_numpy(), markersize=3.5, **style)
+    for axis in axes.flat:
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("symlog", linthresh=1e-3)
+        axis.yaxis.set_major_locator(mpl.ticker.SymmetricalLogLocator(base=10, linthresh=1e-3))
+        axis.axhline(0, color="0.3", linewidth=0.8)
+    for axis, d in zip(axes[0], dimensions, strict=True):
+        axis.set_title(f"D = {d}")
+    for axis, target in zip(axes[:, 0], targets, strict=True):
+        axis.set_ylabel(f"{target}\ntracked - true\n[nats/dimension]")
+    for axis in axes[-1]:
+        axis.set_xlabel("score evaluations a sample")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(trackers))
+    return figure
+
+
+def high_density_gains(table: pd.DataFrame) -> Figure:
+    """Gain in true log-density of HD over ordinary samples against the switch point."""
+    targets = table["target"].unique()
+    figure, axes = plt.subplots(
+        1,
+        len(targets),
+        figsize=(2.9 * len(targets) + 0.6, 2.9),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    gain = table["log_density_nats"] - table["ordinary_log_density_nats"]
+    table = table.assign(gain=gain / table["dimensions"])
+    for axis, target in zip(axes[0], targets, strict=True):
+        part = table[table["target"] == target]
+        for marker, (d, runs) in zip("osD^vP", part.groupby("dimensions"), strict=False):
+            gains = runs.pivot(index="seed", columns="switch_logsnr", values="gain")
+            style = {"marker": marker, "label": f"D = {d}", "markersize": 4}
+            median_band(axis, list(gains.columns), gains.to_numpy(), **style)
+        axis.axhline(0, color="0.3", linewidth=0.8)
+        axis.set_title(target)
+        axis.set_xlabel("switch point λ (logSNR)")
+    axes[0, 0].set_ylabel("log-density, HD - ordinary\n[nats/dimension]")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+    return figure

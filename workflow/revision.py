@@ -1,0 +1,96 @@
+"""A hash of the library code that a script or notebook reaches: its change reruns the rule."""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "cartoonists"
+SOURCES = Path(__file__).resolve().parents[1] / "src" / PACKAGE
+
+
+def code_hash(source: str | Path) -> str:
+    """Hash (16 hexadecimal digits) of the library modules that a script or notebook imports.
+
+    Imports are followed inside the package.  Comments, docstrings and layout do not count.
+    """
+    tree = _tree(Path(source))
+    reached: set[str] = set()
+    pending = _imports(tree)
+    while pending:
+        module = pending.pop()
+        if module not in reached:
+            reached.add(module)
+            pending |= _imports(_tree(SOURCES / f"{module}.py"))
+    digest = hashlib.sha256()
+    for module in sorted(reached):
+        digest.update(f"{module}\n{_meaning(module)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _tree(path: Path) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [c["source"] for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+        text = "\n".join("".join(cell) for cell in cells)
+    return ast.parse(text, filename=str(path))
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """Modules of the package that a syntax tree imports, names of ``__init__`` resolved."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            base = f"{PACKAGE}.{node.module or ''}".strip(".") if node.level else node.module
+            if base == PACKAGE:
+                for alias in node.names:
+                    found |= _exported(alias.name)
+            elif base.startswith(f"{PACKAGE}."):
+                found.add(base.split(".")[1])
+        elif isinstance(node, ast.Import):
+            parts = [alias.name.split(".") for alias in node.names]
+            found |= {p[1] for p in parts if p[0] == PACKAGE and len(p) > 1}
+            if [PACKAGE] in parts:
+                found |= _all_modules()
+    return found & _all_modules()
+
+
+def _exported(name: str) -> set[str]:
+    """The module that ``from cartoonists import name`` reaches: itself, or where it is defined."""
+    if name in _all_modules():
+        return {name}
+    home = _homes().get(name)
+    return {home} if home else _all_modules()
+
+
+@cache
+def _all_modules() -> set[str]:
+    return {path.stem for path in SOURCES.glob("*.py")} - {"__init__"}
+
+
+@cache
+def _homes() -> dict[str, str]:
+    init = SOURCES / "__init__.py"
+    if not init.exists():
+        return {}
+    nodes = [n for n in ast.walk(_tree(init)) if isinstance(n, ast.ImportFrom) and n.module]
+    return {
+        alias.asname or alias.name: node.module.removeprefix(f"{PACKAGE}.").split(".")[0]
+        for node in nodes
+        for alias in node.names
+    }
+
+
+@cache
+def _meaning(module: str) -> str:
+    """The syntax tree of a module without docstrings, as text."""
+    tree = _tree(SOURCES / f"{module}.py")
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not body:
+            continue
+        first = body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree)

@@ -1,0 +1,1 @@
+# What belongs to a model and not to an experiment.

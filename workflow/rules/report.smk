@@ -1,0 +1,104 @@
+# What is made of all topics together: claims table, notebooks, report.
+
+
+rule claims:
+    """The claims table: what the paper says, what was measured, interval, verdict."""
+    input:
+        expand("results/claims/{topic}.csv", topic=TOPICS),
+    output:
+        report(
+            "results/claims.csv",
+            caption="../report/claims.rst",
+            category="1 Claims",
+            labels={"table": "claims"},
+        ),
+    log:
+        "results/logs/claims.log",
+    benchmark:
+        "results/benchmarks/claims.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_hash("workflow/scripts/claims.py"),
+    script:
+        "../scripts/claims.py"
+
+
+rule notebook_html:
+    """An executed notebook as a web page, without the cell that Snakemake put in front."""
+    input:
+        "results/notebooks/{topic}.ipynb",
+    output:
+        report(
+            "results/notebooks/{topic}.html",
+            caption="../report/notebook.rst",
+            category="4 Notebooks",
+            labels={"notebook": "{topic}"},
+        ),
+    log:
+        "results/logs/notebook_html/{topic}.log",
+    benchmark:
+        "results/benchmarks/notebook_html/{topic}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties",
+    shell:
+        "jupyter nbconvert --to html --embed-images --TagRemovePreprocessor.enabled=True"
+        " {params.drop} --output-dir results/notebooks {input} 2> {log}"
+
+
+rule resolved_config:
+    """The configuration of this run, defaults and overlays merged."""
+    output:
+        "results/config.yaml",
+    log:
+        "results/logs/resolved_config.log",
+    benchmark:
+        "results/benchmarks/resolved_config.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=config,
+    script:
+        "../scripts/resolved_config.py"
+
+
+rule everything:
+    """All results but the report."""
+    input:
+        "results/config.yaml",
+        "results/claims.csv",
+        expand("results/notebooks/{topic}.html", topic=TOPICS),
+
+
+rule report:
+    """The HTML report: claims, figures with captions, notebooks, and how each was made."""
+    input:
+        rules.everything.input,
+        config="results/config.yaml",
+    output:
+        "results/report.html",
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        snakefile=workflow.main_snakefile,
+    shell:
+        "snakemake --snakefile {params.snakefile} --configfile {input.config}"
+        " --workflow-profile none --nolock --report {output} everything > {log} 2>&1"

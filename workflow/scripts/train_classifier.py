@@ -1,0 +1,18 @@
+from pathlib import Path
+
+from cartoonists.artifacts import job
+from cartoonists.classifier import ClassifierRecipe, evaluate, save_classifier, train_classifier
+from cartoonists.data import LOADERS
+
+with job(snakemake):
+    params, folder = snakemake.params, Path(snakemake.input.folder)
+    load = LOADERS[params.dataset]
+    train, test = load(folder, "train"), load(folder, "test")
+    classifier = train_classifier(train, ClassifierRecipe(**params.recipe))
+    save_classifier(
+        classifier,
+        Path(snakemake.output.weights),
+        dataset=params.dataset,
+        training_data=params.training_data,
+        test=evaluate(classifier, test),
+    )

@@ -1,0 +1,151 @@
+"""Checks of the configuration: every mistake that can be known early ends in one line."""
+
+import difflib
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
+SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+
+
+class ConfigError(ValueError):
+    """A configuration that no run can be planned from; the message is one line."""
+
+
+def require(config: Any) -> None:
+    """Exit with one line on stderr unless ``config`` can be run (see `check`)."""
+    try:
+        check(config)
+    except ConfigError as error:
+        sys.exit(f"config error: {error}")
+
+
+def check(config: Any) -> None:
+    """Raise ConfigError, naming key, found and allowed, for the first mistake in ``config``."""
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: _key(e.path))
+    problems = [_sentence(error) for error in errors] or list(_contradictions(config))
+    if problems:
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(_one_line(problems[0]) + more)
+    for name in config["run_models"]:
+        try:
+            _check_checkpoint(name, config["models"][name])
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ConfigError(_one_line(f"models.{name}: {error}")) from error
+
+
+def _check_checkpoint(name: str, model: dict) -> None:
+    """Raise an error that names the file where a checkpoint is missing or altered."""
+    from cartoonists.resources import file_sha256, verified
+
+    if model["source"] == "bundled":
+        verified(f"{name}.safetensors")
+        return
+    path = Path(model["path"])
+    if not path.is_file():
+        raise ConfigError(f"path: {str(path)!r} found, allowed: an existing file")
+    if "sha256" in model and (found := file_sha256(path)) != model["sha256"]:
+        raise ConfigError(f"sha256 of {path}: {found} found, allowed: {model['sha256']}")
+
+
+def _contradictions(config: dict) -> Iterator[str]:
+    """Mistakes that a schema cannot express."""
+    for key, value in _leaves(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{key}: {value} found, allowed: a finite number"
+    low, high = config["logsnr_min"], config["logsnr_max"]
+    if not low < high:
+        yield f"logsnr_min: {low} found, allowed: below logsnr_max ({high})"
+    for key, value in _leaves(config):
+        if "switch_logsnr" in key and not low < value < high:
+            yield f"{key}: {value} found, allowed: inside the logSNR range {low} to {high}"
+    if config["theory"]["steps"] != sorted(config["theory"]["steps"]):
+        yield f"theory.steps: {config['theory']['steps']} found, allowed: rising"
+    if config["data_dir"] is not None and not Path(config["data_dir"]).is_dir():
+        yield f"data_dir: {config['data_dir']!r} found, allowed: null or an existing folder"
+    for i, name in enumerate(config["run_models"]):
+        if name not in config["models"]:
+            yield f"run_models[{i}]: {name!r} found, {_allowed(name, config['models'])}"
+    for name, model in config["models"].items():
+        if (model["source"] == "path") != ("path" in model):
+            yield f"models.{name}: source {model['source']!r} found, allowed: 'path', with a path"
+        if "sha256" in model and model["source"] != "path":
+            yield f"models.{name}.sha256: found, allowed: with source 'path' only"
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _leaves(value, f"{key}[{i}]")
+    else:
+        yield key, node
+
+
+def _key(path) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return key.removeprefix(".")
+
+
+def _allowed(found: Any, names) -> str:
+    close = difflib.get_close_matches(str(found), [str(name) for name in names], n=1)
+    hint = f" (meant {close[0]!r}?)" if close else ""
+    return f"allowed: {', '.join(map(str, names)) or 'none'}{hint}"
+
+
+def _sentence(error: ValidationError) -> str:
+    key = _key(error.path) or "the configuration"
+    found, rule, schema = error.instance, error.validator_value, error.schema
+    if error.validator == "additionalProperties":
+        known = list(schema["properties"])
+        extra = next(name for name in found if name not in known)
+        return f"{_key([*error.path, str(extra)])}: unknown key, {_allowed(extra, known)}"
+    if error.validator == "required":
+        missing = next(name for name in rule if name not in found)
+        return f"{_key([*error.path, missing])}: missing, allowed: {_range(schema, missing)}"
+    if error.validator == "enum":
+        return f"{key}: {found!r} found, {_allowed(found, rule)}"
+    if "propertyNames" in error.absolute_schema_path:
+        key = f"{key}.{found}"
+    return f"{key}: {_shown(found)} found, allowed: {_limits(schema)}"
+
+
+def _range(schema: dict, name: str) -> str:
+    child = schema["properties"][name]
+    return child.get("description", "a value").rstrip(".")
+
+
+def _shown(found: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", type(None): "nothing (null)"}
+    text = kinds.get(type(found)) or repr(found)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _limits(schema: dict) -> str:
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+        "minItems": "number of items at least",
+        "minLength": "length at least",
+        "pattern": "matching",
+    }
+    kinds = schema.get("type", "a name")
+    parts = [" or ".join(kinds) if isinstance(kinds, list) else kinds]
+    parts += [f"{word} {schema[name]}" for name, word in words.items() if name in schema]
+    if schema.get("uniqueItems"):
+        parts.append("no item twice")
+    return ", ".join(parts)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
