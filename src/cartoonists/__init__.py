@@ -3,6 +3,7 @@
 The names below are the library's front door; every one states its equation and its source.
 """
 
+from cartoonists.checkpoints import ImageModel, load_model
 from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
 from cartoonists.sampling import sample_high_density
 from cartoonists.schedules import VE, VP, DiscreteVP
@@ -15,9 +16,11 @@ __all__ = [
     "DiscreteVP",
     "Gaussian",
     "GaussianMixture",
+    "ImageModel",
     "NetworkScore",
     "bits_per_dim",
     "elbo",
+    "load_model",
     "ode_log_density",
     "sample_high_density",
     "sample_ode",
