@@ -1,6 +1,7 @@
 """Image data: where it is, loaders that refuse damaged files, and the map to model space."""
 
 import gzip
+import io
 import math
 import os
 import shutil
@@ -10,7 +11,6 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -110,12 +110,12 @@ def read_idx(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error})") from None
 
 
-def _read_idx_stream(stream: BinaryIO, path: Path, most: int) -> np.ndarray:
+def _read_idx_stream(stream: io.BufferedIOBase, path: Path, most: int) -> np.ndarray:
     start = _take(stream, 4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] != IDX_UINT8:
         raise DataError(f"{path}: not an IDX file of unsigned bytes")
     rank = start[3]
-    dimensions = _take(stream, 4 * rank) if 1 <= rank <= 4 else b""
+    dimensions = _take(stream, 4 * rank) if 1 <= rank <= 4 else bytearray()
     if not dimensions or len(dimensions) < 4 * rank:
         raise DataError(f"{path}: IDX header is damaged (rank {rank}; allowed 1 to 4)")
     shape = struct.unpack(f">{rank}I", dimensions)
@@ -132,13 +132,12 @@ def _read_idx_stream(stream: BinaryIO, path: Path, most: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _take(stream: BinaryIO, count: int) -> bytes:
+def _take(stream: io.BufferedIOBase, count: int) -> bytearray:
     """Up to ``count`` bytes, in pieces, so that a false count allocates nothing."""
-    parts = []
-    while count > 0 and (part := stream.read(min(count, CHUNK))):
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+    content = bytearray()
+    while len(content) < count and (part := stream.read(min(count - len(content), CHUNK))):
+        content += part
+    return content
 
 
 def load_fashion_mnist(folder: Path, split: str, allow_subset: bool = True) -> ImageSet:

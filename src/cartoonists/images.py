@@ -139,9 +139,10 @@ def _lzma(raw: bytes) -> bytes:
 def available_codecs() -> list[str]:
     """Names of the codecs that this machine's Pillow can write, and zlib and LZMA of raw bytes.
 
-    png: lossless, optimised; webp_lossless: middle effort; jpeg: quality 90, full colour resolution;
-    jpeg2000: lossless (reversible wavelet); avif: quality 90, full colour resolution; zlib (level
-    9) and lzma (raw LZMA2 stream): of the pixel bytes, row by row, channels interleaved.
+    png: lossless, optimised; webp_lossless: middle effort; jpeg: quality 90, all colours
+    kept at full resolution; jpeg2000: lossless (reversible wavelet); avif: quality 90, as for
+    jpeg; zlib (level 9) and lzma (raw LZMA2 stream): of the pixel bytes,
+    row by row, channels interleaved.
     """
     return [name for name, (need, _) in _CODECS.items() if need is None or features.check(need)]
 
@@ -180,8 +181,8 @@ def to_picture(image: np.ndarray) -> Image.Image:
 def total_variation(images: np.ndarray) -> np.ndarray:
     """Isotropic total variation ``Σ sqrt((∂_h x)² + (∂_v x)²)`` in grey levels.
 
-    Rudin, Osher and Fatemi (1992).  Forward differences, zero past the last row and column; summed over
-    pixels and channels.
+    Rudin, Osher and Fatemi (1992).  Forward differences, zero past the last row and column; summed
+    over pixels and channels.
     """
     values = _checked(images).astype(np.float64)
     horizontal = np.diff(values, axis=3, append=values[:, :, :, -1:])
