@@ -276,7 +276,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     bundled classifiers' it is not and must not be called so.  Biased upwards by about 1/n: compare
     sets of equal size only, with n well above d.
 
-    The trace is that of clean-fid's ``frechet_distance``, computed from eigenvalues: that function
+    This is what clean-fid's ``frechet_distance`` computes, from singular values: that function
     imports torchvision (seconds), rests on a signature of scipy's ``sqrtm`` that is being
     removed, and perturbs singular covariances.
     """
@@ -285,7 +285,11 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         raise ValueError(f"features: {first.shape[1]} and {second.shape[1]} found, allowed equal")
     gap = first.mean(axis=0) - second.mean(axis=0)
     one, two = np.atleast_2d(np.cov(first.T)), np.atleast_2d(np.cov(second.T))
-    values, vectors = linalg.eigh(one)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    cross = np.sqrt(np.maximum(linalg.eigvalsh(root @ two @ root), 0)).sum()
+    # tr (C₁^½ C₂ C₁^½)^½ is the sum of the singular values of C₁^½ C₂^½
+    cross = linalg.svdvals(_square_root(one) @ _square_root(two)).sum()
     return float(gap @ gap + np.trace(one) + np.trace(two) - 2 * cross)
+
+
+def _square_root(covariance: np.ndarray) -> np.ndarray:
+    values, vectors = linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
