@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import math
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -72,10 +71,11 @@ def train(
     network = network.to(device).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
-    step = _resume(state_path, network, average, optimiser)
-    log = _LossLog(log_path, recipe, step)
+    state = _resume(state_path, network, average, optimiser)
+    step = state["step"]
+    log = _LossLog(log_path, recipe, state)
     last_save = time.monotonic()
-    progress = tqdm(range(step, recipe.steps), initial=step, total=recipe.steps, desc=str(log_path))
+    progress = tqdm(range(step, recipe.steps), initial=step, total=recipe.steps, desc="training")
     for step in progress:
         x, eps, logsnr = _batch(images, scaling, recipe, step, device)
         alpha, sigma = torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt()
@@ -94,9 +94,8 @@ def train(
         _update_average(average, network, recipe.ema_decay, step)
         log.add(step, logsnr, per_sample)
         if time.monotonic() - last_save > save_every_s or step + 1 == recipe.steps:
-            _save(state_path, step + 1, recipe, network, average, optimiser)
+            _save(state_path, step + 1, recipe, network, average, optimiser, log)
             last_save = time.monotonic()
-    log.flush()
     return average
 
 
@@ -123,27 +122,28 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float, step: 
         mean.lerp_(value, 1 - decay)
 
 
-def _save(path, step, recipe, network, average, optimiser) -> None:
+def _save(path, step, recipe, network, average, optimiser, log) -> None:
     state = {
         "step": step,
         "recipe": asdict(recipe),
         "network": network.state_dict(),
         "average": average.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "log": {"sums": log.sums, "counts": log.counts},
     }
     temporary = Path(f"{path}.part")
     torch.save(state, temporary)
     os.replace(temporary, path)
 
 
-def _resume(path, network, average, optimiser) -> int:
+def _resume(path, network, average, optimiser) -> dict:
     if not Path(path).exists():
-        return 0
+        return {"step": 0}
     state = torch.load(path, weights_only=True, map_location="cpu")
     network.load_state_dict(state["network"])
     average.load_state_dict(state["average"])
     optimiser.load_state_dict(state["optimiser"])
-    return state["step"]
+    return state
 
 
 class _LossLog:
@@ -151,8 +151,8 @@ class _LossLog:
 
     every = 100
 
-    def __init__(self, path: Path, recipe: Recipe, step: int):
-        self.path, self.recipe = Path(path), recipe
+    def __init__(self, path: Path, recipe: Recipe, state: dict):
+        self.path, self.recipe, step = Path(path), recipe, state["step"]
         self.columns = ["step", "loss", *(f"loss_bin_{i}" for i in range(LOSS_BINS))]
         rows = []
         if self.path.exists() and step:
@@ -163,6 +163,8 @@ class _LossLog:
             writer.writerow(self.columns)
             writer.writerows(row for row in rows if int(row[0]) <= step)
         self._reset()
+        if "log" in state:
+            self.sums, self.counts = state["log"]["sums"], state["log"]["counts"]
 
     def _reset(self) -> None:
         self.sums, self.counts = torch.zeros(LOSS_BINS), torch.zeros(LOSS_BINS)
@@ -173,11 +175,9 @@ class _LossLog:
         self.sums.index_add_(0, bins.cpu(), per_sample.detach().cpu())
         self.counts.index_add_(0, bins.cpu(), torch.ones_like(per_sample.detach().cpu()))
         if (step + 1) % self.every == 0:
-            self.flush(step + 1)
+            self._write(step + 1)
 
-    def flush(self, step: int | None = None) -> None:
-        if step is None or not math.isfinite(float(self.sums.sum())) or not self.counts.sum():
-            return
+    def _write(self, step: int) -> None:
         means = self.sums / self.counts
         with self.path.open("a", newline="") as stream:
             overall = (self.sums.sum() / self.counts.sum()).item()
