@@ -156,16 +156,16 @@ def test_evaluation_of_known_probabilities():
     class Known:
         def probabilities(self, images):
             table = np.full((4, 10), 0.0)
-            table[np.arange(4), [1, 2, 3, 4]] = [0.95, 0.9, 0.6, 0.5]
+            table[np.arange(4), [1, 2, 3, 4]] = [0.95, 0.9, 0.62, 0.55]
             table[:, 0] = 1 - table.sum(axis=1)
             return table
 
     found = evaluate(Known(), ImageSet(np.zeros((4, 1, 2, 2), np.uint8), np.array([1, 0, 3, 0])))
     assert found["accuracy"] == 0.5
     assert found["sure_share"] == 0.5 and found["sure_accuracy"] == 0.5
-    assert found["nll_nats"] == pytest.approx(-np.log([0.95, 0.1, 0.6, 0.5]).mean())
-    # bins of width 1/15: 0.95 alone, 0.9 alone, 0.6 alone, 0.5 alone
-    assert found["calibration_error"] == pytest.approx((0.05 + 0.9 + 0.4 + 0.5) / 4)
+    assert found["nll_nats"] == pytest.approx(-np.log([0.95, 0.1, 0.62, 0.45]).mean())
+    # bins of width 1/15: each image alone in its bin
+    assert found["calibration_error"] == pytest.approx((0.05 + 0.9 + 0.38 + 0.55) / 4)
 
 
 # --- storage --------------------------------------------------------------------------------------
