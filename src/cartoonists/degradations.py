@@ -1,0 +1,141 @@
+"""What blur and its controls do to the log-density of an image, strength by strength."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cartoonists.bases import Basis
+from cartoonists.checkpoints import ImageModel
+from cartoonists.images import add_noise, down_up, gaussian_blur, scale_contrast
+from cartoonists.pairs import FlowSettings, flow_log_density
+from cartoonists.streams import Streams
+
+OPERATIONS = ("blur", "noise", "contrast", "down-up")
+UNALTERED = {"blur": 0.0, "noise": 0.0, "contrast": 1.0, "down-up": 1.0}
+
+
+def degrade(
+    images: np.ndarray, operation: str, strength: float, seeds: Sequence[int]
+) -> np.ndarray:
+    """Images ``[n, c, h, w]`` after one operation, in grey levels, neither rounded nor clipped.
+
+    *blur*: standard deviation in pixels; *noise*: in grey levels, from each image's seed;
+    *contrast*: factor about the image's mean; *down-up*: factor of shrinking and enlarging.
+    Raises ValueError for another name or a strength that the operation does not allow.
+    """
+    values = images.astype(np.float64)
+    if operation == "blur":
+        return gaussian_blur(values, strength)
+    if operation == "noise":
+        return add_noise(values, strength, seeds)
+    if operation == "contrast":
+        return scale_contrast(values, strength)
+    if operation == "down-up":
+        return down_up(values, int(strength))
+    raise ValueError(f"operation: {operation!r} found, allowed: {', '.join(OPERATIONS)}")
+
+
+def noised_image(model: ImageModel, images: np.ndarray, seeds: Sequence[int]) -> Tensor:
+    """Grey levels as a draw of p at logsnr_max, ``α x_0 + σ ε`` with x_0 uniformly dequantised.
+
+    The density of samples is that of p at logsnr_max, whose noise σ is about half a grey level:
+    images get the same noise, so that both are measured on one scale.  Dequantisation and ε depend
+    on the seed alone, not on the image: two versions of one image share them.
+    """
+    grey = torch.from_numpy(np.asarray(images))
+    clean = model.from_pixels(grey, Streams(seeds, "dequantisation").uniform(model.shape))
+    end = model.schedule.logsnr_max
+    noise = Streams(seeds, "final noise").normal(model.shape)
+    return model.schedule.alpha(end) * clean + model.schedule.sigma(end) * noise
+
+
+def image_log_density(
+    model: ImageModel,
+    images: np.ndarray,
+    seeds: Sequence[int],
+    settings: FlowSettings,
+    basis: Basis | None = None,
+    repeat: int = 0,
+) -> dict[float, np.ndarray]:
+    """log p_λ along the PF-ODE that starts at each noised image: λ to ``[n]``, in nats.
+
+    The first λ is logsnr_max, where it is the image's log-density; the others tell it of the point
+    that the flow has carried the image to, which costs nothing more.  ``repeat`` above 0 draws
+    other probes for the same image.
+    """
+    changes: dict[float, Tensor] = {}
+    probe_seeds = [seed + repeat * 2**32 for seed in seeds]
+    start = flow_log_density(
+        model, noised_image(model, images, seeds), probe_seeds, settings, basis,
+        callback=lambda logsnr, _, change: changes.__setitem__(logsnr, change),
+    )  # fmt: skip
+    levels = {model.schedule.logsnr_max: start.numpy()}
+    return levels | {logsnr: (start + change).numpy() for logsnr, change in changes.items()}
+
+
+def degradation_curves(
+    model: ImageModel,
+    images: np.ndarray,
+    seeds: Sequence[int],
+    strengths: Mapping[str, Sequence[float]],
+    settings: FlowSettings,
+    basis: Basis | None = None,
+) -> pd.DataFrame:
+    """log p_λ of every image after every operation and strength, one row an image, strength and λ.
+
+    Step 0 of each operation is the unaltered image.  Rows with ``repeat`` 1 measure the unaltered
+    image and the first strength of the first operation again with other probes: their spread is
+    the estimator's.  Columns: ``seed``, ``operation``, ``step``, ``strength``, ``repeat``,
+    ``logsnr``, ``log_density_nats``.
+    """
+    tables = []
+
+    def add(operation, step, strength, levels, repeat=0):
+        for logsnr, values in levels.items():
+            columns = {"seed": list(seeds), "operation": operation, "step": step}
+            columns |= {"strength": strength, "repeat": repeat, "logsnr": logsnr}
+            tables.append(pd.DataFrame(columns | {"log_density_nats": values}))
+
+    def measure(values, repeat=0):
+        return image_log_density(model, values, seeds, settings, basis, repeat)
+
+    unaltered = measure(images)
+    for operation, values in strengths.items():
+        add(operation, 0, UNALTERED[operation], unaltered)
+        for step, strength in enumerate(values, start=1):
+            add(operation, step, strength, measure(degrade(images, operation, strength, seeds)))
+    first = next(iter(strengths))
+    add(first, 0, UNALTERED[first], measure(images, 1), repeat=1)
+    again = degrade(images, first, strengths[first][0], seeds)
+    add(first, 1, strengths[first][0], measure(again, 1), repeat=1)
+    return pd.concat(tables, ignore_index=True)
+
+
+def rises(table: pd.DataFrame) -> pd.DataFrame:
+    """Change of log p from step to step, a row an image and a column a step (1, 2, …), in nats.
+
+    ``table`` holds one operation at one λ without repeats; rows are keyed by its ``source`` (where
+    it has one) and ``seed``.
+    """
+    key = [name for name in ("source", "seed") if name in table]
+    values = table.pivot(index=key, columns="step", values="log_density_nats")
+    return values.diff(axis=1).iloc[:, 1:]
+
+
+def estimator_spread(table: pd.DataFrame) -> tuple[float, float]:
+    """Standard deviation over probes, in nats, of one log-density and of the first step's change.
+
+    From the two estimates of each image at logsnr_max: half the variance of their difference.
+    """
+    first = table["operation"].iloc[0]
+    rows = table[(table["operation"] == first) & (table["logsnr"] == table["logsnr"].max())]
+    key = [name for name in ("source", "seed") if name in table]
+    values = rows[rows["step"] <= 1].pivot(
+        index=key, columns=["repeat", "step"], values="log_density_nats"
+    )
+    value = values[1][0] - values[0][0]
+    change = (values[1][1] - values[1][0]) - (values[0][1] - values[0][0])
+    return tuple(float(np.sqrt((gap**2).mean() / 2)) for gap in (value, change))

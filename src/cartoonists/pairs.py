@@ -1,0 +1,162 @@
+"""Pairs from the same point x_t: the reverse SDE goes on to one sample, the HD-ODE to another.
+
+And the one estimator of log p, a PF-ODE on a fixed grid, that measures all of them alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cartoonists.bases import Basis
+from cartoonists.checkpoints import ImageModel
+from cartoonists.likelihood import bits_per_dim, ode_log_density
+from cartoonists.sampling import follow_high_density, split_steps
+from cartoonists.schedules import uniform_grid
+from cartoonists.scores import ScoreModel
+from cartoonists.solvers import Callback
+from cartoonists.stein import Posterior
+from cartoonists.streams import Streams
+from cartoonists.tracking import reverse_sde_path
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """The PF-ODE in ``steps`` uniform RK4 steps with ``probes`` fresh Hutchinson probes a stage."""
+
+    steps: int
+    probes: int = 1
+
+
+@dataclass(frozen=True)
+class HighDensityPairs:
+    """Samples at logsnr_max of the same seeds.
+
+    ``ordinary`` ``[n, *shape]`` ends the base path of the reverse SDE; ``tracked`` ``[n]`` is its
+    path ratio in nats; ``high_density`` ``[k, n, *shape]`` left that path at ``switch_logsnr[k]``.
+    """
+
+    seeds: Sequence[int]
+    switch_logsnr: list[float]
+    ordinary: Tensor
+    tracked: Tensor
+    high_density: Tensor
+
+
+def on_grid(grid: Sequence[float], switches: Sequence[float]) -> list[float]:
+    """The grid point nearest to each switch point, in rising order.
+
+    Raises ValueError where two switches fall on the same point: the grid is too coarse for them.
+    """
+    nearest = [min(grid, key=lambda point: abs(point - switch)) for switch in sorted(switches)]
+    if len(set(nearest)) < len(nearest):
+        raise ValueError(
+            f"switch_logsnr: {sorted(switches)} found, allowed: values on different points of the "
+            f"grid of {len(grid) - 1} steps from {grid[0]:g} to {grid[-1]:g}"
+        )
+    return nearest
+
+
+def high_density_pairs(
+    model: ScoreModel,
+    switch_logsnr: Sequence[float],
+    seeds: Sequence[int],
+    *,
+    base_steps: int,
+    steps: int,
+    posterior: Posterior | None = None,
+    solver: str = "heun",
+) -> HighDensityPairs:
+    """One path of the reverse SDE a seed, and from each switch point on it one HD sample.
+
+    The base path is the one that ``track_reverse_sde`` draws with ``base_steps`` uniform steps, to
+    the last bit; each switch is moved to the nearest point of that grid.  Given x_t the path's own
+    end is a draw of p(x_0|x_t), whatever the switch: it is the ordinary sample of all pairs.
+    ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share.
+    Raises ValueError for a switch outside the range of λ or a grid too coarse, NonFiniteScore.
+    """
+    schedule = model.schedule
+    for switch in switch_logsnr:
+        schedule.check(switch, "switch_logsnr")
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, base_steps)
+    switches = on_grid(grid, switch_logsnr)
+    points = {}
+
+    def keep(logsnr: float, x: Tensor, _: Tensor) -> None:
+        if logsnr in switches:
+            points[logsnr] = x
+
+    x = model.sample_prior(Streams(seeds, "prior"))
+    points[grid[0]] = x
+    base = reverse_sde_path(
+        model, x, model.prior_log_prob(x), grid, seeds, posterior=posterior, callback=keep
+    )
+    untracked = torch.zeros_like(base.log_density)
+    ends = [
+        follow_high_density(
+            model, points[switch], untracked, switch, split_steps(schedule, switch, steps)[1],
+            seeds, solver=solver, divergence="none",
+        ).x
+        for switch in switches
+    ]  # fmt: skip
+    return HighDensityPairs(seeds, switches, base.x, base.log_density, torch.stack(ends))
+
+
+def flow_log_density(
+    model: ScoreModel,
+    x: Tensor,
+    seeds: Sequence[int],
+    settings: FlowSettings,
+    basis: Basis | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """log p_λmax(x) by the PF-ODE, ``[n]``, nats; sample i's probes depend on ``seeds[i]`` alone.
+
+    Two samples with the same seed share their probes (common random numbers), so their difference
+    is more precise than either.
+    """
+    return ode_log_density(
+        model, x, settings.steps, "rk4", "hutchinson", seeds=seeds, probes=settings.probes,
+        basis=basis, callback=callback,
+    ).log_density  # fmt: skip
+
+
+def pair_log_densities(
+    model: ImageModel, pairs: HighDensityPairs, settings: FlowSettings, basis: Basis | None = None
+) -> pd.DataFrame:
+    """Log-density of every sample of the pairs by the same estimator, one row a sample.
+
+    Columns: ``seed``, ``sample`` (*ordinary* or *high-density*), ``switch_logsnr`` (empty for
+    ordinary samples), ``dimensions``, ``log_density_nats`` and ``bits_per_dim`` by the PF-ODE,
+    ``tracked_log_density_nats`` of the ordinary ones.  Rows: all ordinary samples by seed, then the
+    HD samples switch by switch.
+    """
+    parts = [_rows(model, "ordinary", float("nan"), pairs.ordinary, pairs.seeds, settings, basis)]
+    parts[0]["tracked_log_density_nats"] = pairs.tracked
+    for switch, x in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
+        parts.append(_rows(model, "high-density", switch, x, pairs.seeds, settings, basis))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(model, sample, switch, x, seeds, settings, basis) -> pd.DataFrame:
+    log_density = flow_log_density(model, x, seeds, settings, basis)
+    return pd.DataFrame(
+        {
+            "seed": list(seeds),
+            "sample": sample,
+            "switch_logsnr": switch,
+            "dimensions": model.dimensions,
+            "log_density_nats": log_density,
+            "bits_per_dim": bits_per_dim(log_density, model.dimensions, model.log_pixels_per_unit),
+        }
+    )
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """HD minus ordinary of the same seed, a row a seed and a column a switch point, in nats."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")["log_density_nats"]
+    branch = table[table["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values="log_density_nats")
+    return values.sub(ordinary, axis=0)

@@ -1,0 +1,84 @@
+"""Measures of images and sets: jackknife against theory, tables against single functions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cartoonists.claims import Bootstrap
+from cartoonists.images import gaussian_blur, mean_pairwise_distance
+from cartoonists.measures import (
+    compression_table,
+    correlations,
+    image_measures,
+    jackknife,
+    set_measures,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_blur_lowers_every_measure_of_detail(rng):
+    images = rng.integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
+    sharp, soft = image_measures(images), image_measures(gaussian_blur(images, 1.5))
+    assert len(sharp) == 4 and (soft < sharp).all().all()
+    # white noise: the same power, its variance, in every ring
+    assert sharp["fine_power"].mean() == pytest.approx((256**2 - 1) / 12, rel=0.1)
+
+
+def test_compression_table_has_a_size_a_codec(rng):
+    images = rng.integers(0, 256, (3, 1, 12, 12), dtype=np.uint8)
+    images[1] = 7
+    table = compression_table(images)
+    sizes = [name for name in table if name.endswith("_bytes")]
+    assert {"png_bytes", "zlib_bytes", "lzma_bytes"} <= set(sizes)
+    assert (table.loc[1, sizes] < table.loc[0, sizes]).all()
+    assert table["total_variation"].tolist()[1] == 0
+
+
+def test_jackknife_of_a_mean_is_the_standard_error(rng):
+    values = rng.normal(size=(50, 1))
+    interval = jackknife(np.mean, values)
+    half = 1.959964 * values.std(ddof=1) / np.sqrt(50)
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.high - interval.value == pytest.approx(half, rel=1e-6)
+    paired = jackknife(lambda a, b: (a - b).mean(), values, values + 3.0)
+    assert paired.low == pytest.approx(-3.0) and paired.high == pytest.approx(-3.0)
+    with pytest.raises(ValueError, match="sets of 50, 49 samples found"):
+        jackknife(lambda a, b: 0.0, values, values[1:])
+
+
+def test_jackknife_interval_of_the_pairwise_distance_covers(rng):
+    """95% intervals of 200 sets hold the mean of all of them nearly always, but not always."""
+    sets = rng.normal(size=(200, 30, 2))
+    truth = np.sqrt(np.pi)  # E|X - Y| of two standard normal points of the plane
+    intervals = [jackknife(mean_pairwise_distance, values) for values in sets]
+    covered = np.mean([i.low <= truth <= i.high for i in intervals])
+    assert 0.88 < covered < 0.99
+
+
+def test_set_measures_see_collapse_and_shift(rng):
+    data, samples = rng.normal(size=(2, 60, 4)) + 1
+    wide, narrow = set_measures(samples, data), set_measures(1 + 0.1 * (samples - 1), data)
+    assert narrow["vendi_score"].high < wide["vendi_score"].low
+    assert narrow["mean_pairwise_distance"].value == pytest.approx(
+        0.1 * wide["mean_pairwise_distance"].value
+    )
+    assert narrow["frechet_distance"].low > wide["frechet_distance"].high
+    assert "frechet_distance" not in set_measures(samples, None)
+
+
+def test_correlations_stay_within_a_kind(rng):
+    x = rng.normal(size=400)
+    kind = np.repeat(["a", "b"], 200)
+    # within each kind y rises with x; between them a shift would turn it round
+    table = pd.DataFrame({"kind": kind, "x": x, "y": x + 0.5 * rng.normal(size=400)})
+    table.loc[table["kind"] == "b", "x"] += 10
+    table.loc[table["kind"] == "b", "y"] -= 10
+    found = correlations(table, ["x"], ["y"], Bootstrap(resamples=200))
+    assert list(found["n"]) == [200] * 4
+    pearson = found[found["statistic"] == "pearson"]
+    assert ((pearson["ci_low"] < 1 / np.hypot(1, 0.5)) & (pearson["ci_high"] > 0.85)).all()
+    assert (found["value"] > 0.8).all()

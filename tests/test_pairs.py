@@ -1,0 +1,105 @@
+"""HD and ordinary samples from the same point: the shared path, and gains known in closed form."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import mixture
+
+from cartoonists import VP, track_reverse_sde
+from cartoonists.checkpoints import ImageModel
+from cartoonists.data import PixelScaling
+from cartoonists.pairs import (
+    FlowSettings,
+    flow_log_density,
+    gains,
+    high_density_pairs,
+    on_grid,
+    pair_log_densities,
+)
+from cartoonists.sampling import follow_high_density
+from cartoonists.scores import Gaussian
+
+SHAPE = (1, 6, 6)
+
+
+def gaussian_images():
+    """An image model whose network is the exact score of N(0, V), and that Gaussian."""
+    schedule = VP()
+    variances = torch.logspace(-2, 0.5, 36, dtype=torch.float64).view(SHAPE)
+    target = Gaussian(torch.zeros(SHAPE), variances, schedule)
+
+    def network(x, logsnr):
+        level = logsnr.view(-1, 1, 1, 1)
+        alpha2, sigma2 = torch.sigmoid(level), torch.sigmoid(-level)
+        return sigma2.sqrt() * x / (alpha2 * variances.float() + sigma2)
+
+    return ImageModel(network, SHAPE, schedule, PixelScaling((0.5,), (0.25,)), {}), target
+
+
+def test_ordinary_samples_are_those_of_the_tracker():
+    target = mixture(4)
+    seeds = [3, 8, 11]
+    pairs = high_density_pairs(target, [-2.0, 2.0], seeds, base_steps=20, steps=8)
+    alone = track_reverse_sde(target, steps=20, seeds=seeds)
+    torch.testing.assert_close(pairs.ordinary, alone.x, atol=0, rtol=0)
+    torch.testing.assert_close(pairs.tracked, alone.log_density, atol=0, rtol=0)
+    one = high_density_pairs(target, [-2.0, 2.0], [8], base_steps=20, steps=8)
+    torch.testing.assert_close(one.high_density, pairs.high_density[:, 1:2])
+
+
+def test_every_branch_starts_on_the_base_path():
+    target = mixture(4)
+    points = {}
+    track_reverse_sde(
+        target, 5, 20, callback=lambda logsnr, x, _: points.__setitem__(round(logsnr, 6), x)
+    )
+    pairs = high_density_pairs(target, [3.0, -5.2], range(5), base_steps=20, steps=200)
+    assert pairs.switch_logsnr == [-5.0, 3.0]  # sorted, and on the base path's grid
+    for switch, end in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
+        fine = follow_high_density(
+            target, points[switch], torch.zeros(5).double(), switch, 400, range(5),
+            divergence="none",
+        )  # fmt: skip
+        torch.testing.assert_close(end, fine.x, atol=2e-3, rtol=0)
+    assert (pairs.high_density[0] - pairs.high_density[1]).abs().max() > 0.1
+
+
+def test_gain_on_a_gaussian_is_what_the_hd_ode_promises():
+    """There the HD-ODE ends in the mode of p(x_0|x_t), so both log-densities are known."""
+    model, target = gaussian_images()
+    seeds = range(24)
+    pairs = high_density_pairs(model, [-2.0, 2.0], seeds, base_steps=40, steps=80)
+    table = pair_log_densities(model, pairs, FlowSettings(steps=30))
+    ends = torch.cat([pairs.ordinary, *pairs.high_density])
+    true = target.log_prob(ends)
+    np.testing.assert_allclose(table["log_density_nats"], true, atol=0.05)
+    difference = gains(table)
+    assert list(difference.columns) == [-2.0, 2.0] and list(difference.index) == list(seeds)
+    np.testing.assert_allclose(difference[2.0], true[48:] - true[:24], atol=0.05)
+    assert (difference > 0).to_numpy().all()
+    assert difference[-2.0].mean() > difference[2.0].mean()
+    bits = -(true.numpy() - 36 * np.log(256 * 0.25)) / (36 * np.log(2))
+    np.testing.assert_allclose(table["bits_per_dim"], bits, atol=0.01)
+    assert table["tracked_log_density_nats"].notna().sum() == 24
+
+
+def test_flow_log_density_is_of_fourth_order_and_the_seeds_alone():
+    model, target = gaussian_images()
+    x = target.sample(8, seed=5)
+    true = target.log_prob(x)
+
+    def error(steps):
+        return flow_log_density(model, x, range(8), FlowSettings(steps)) - true
+
+    coarse, fine = error(12).abs().mean(), error(24).abs().mean()
+    assert 3.5 < np.log2(coarse / fine) < 4.5
+    one = flow_log_density(model, x[3:4], [3], FlowSettings(12))
+    torch.testing.assert_close(one - true[3:4], error(12)[3:4], atol=1e-4, rtol=0)
+
+
+def test_switches_too_close_for_the_grid_are_refused():
+    assert on_grid([-10.0, 0.0, 10.0], [1.0, -9.0]) == [-10.0, 0.0]
+    with pytest.raises(ValueError, match="switch_logsnr: .* different points of the grid"):
+        on_grid([-10.0, 0.0, 10.0], [1.0, -1.0])
+    with pytest.raises(ValueError, match="switch_logsnr: 12.0 found"):
+        high_density_pairs(mixture(2), [12.0], [0], base_steps=4, steps=4)
