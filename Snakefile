@@ -19,10 +19,11 @@ report: "workflow/report/workflow.rst"
 
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+from chunks import chunk_files, chunk_range
 from revision import code_hash
-from validation import require
+from validation import checked_models
 
-require(config)
+MODELS = checked_models(config)
 
 # One thread a job, as many jobs as cores; and the library of this clone in every job.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,7 +31,6 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["PYTHONPATH"] = os.path.join(workflow.basedir, "src")
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-MODELS = config["run_models"]
 TOPICS = ["theory"] + (["likelihood"] if MODELS else [])
 
 

@@ -7,15 +7,17 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "cartoonists"
-SOURCES = Path(__file__).resolve().parents[1] / "src" / PACKAGE
+CLONE = Path(__file__).resolve().parents[1]
+SOURCES = CLONE / "src" / PACKAGE
 
 
 def code_hash(source: str | Path) -> str:
     """Hash (16 hexadecimal digits) of the library modules that a script or notebook imports.
 
-    Imports are followed inside the package.  Comments, docstrings and layout do not count.
+    ``source`` is a path in this clone.  Imports are followed inside the package.  Comments,
+    docstrings and layout do not count.
     """
-    tree = _tree(Path(source))
+    tree = _tree(CLONE / source)
     reached: set[str] = set()
     pending = _imports(tree)
     while pending:

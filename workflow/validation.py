@@ -1,6 +1,8 @@
 """Checks of the configuration: every mistake that can be known early ends in one line."""
 
 import difflib
+import hashlib
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -11,16 +13,22 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
+BUNDLED = Path(__file__).resolve().parents[1] / "resources" / "models"
+RESERVED = ("benchmarks", "claims", "figures", "logs", "notebooks", "theory")  # under results/
 
 
 class ConfigError(ValueError):
     """A configuration that no run can be planned from; the message is one line."""
 
 
-def require(config: Any) -> None:
-    """Exit with one line on stderr unless ``config`` can be run (see `check`)."""
+def checked_models(config: Any) -> dict[str, dict[str, str]]:
+    """The models to run, by name: ``reference`` for the library and ``sha256`` of the weights.
+
+    Exits with one line on stderr where ``config`` cannot be run (see `check`).
+    """
     try:
         check(config)
+        return {name: _checkpoint(name, config["models"][name]) for name in config["run_models"]}
     except ConfigError as error:
         sys.exit(f"config error: {error}")
 
@@ -33,25 +41,26 @@ def check(config: Any) -> None:
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_one_line(problems[0]) + more)
-    for name in config["run_models"]:
-        try:
-            _check_checkpoint(name, config["models"][name])
-        except (ValueError, OSError, RuntimeError) as error:
-            raise ConfigError(_one_line(f"models.{name}: {error}")) from error
 
 
-def _check_checkpoint(name: str, model: dict) -> None:
-    """Raise an error that names the file where a checkpoint is missing or altered."""
-    from cartoonists.resources import file_sha256, verified
-
-    if model["source"] == "bundled":
-        verified(f"{name}.safetensors")
-        return
-    path = Path(model["path"])
-    if not path.is_file():
-        raise ConfigError(f"path: {str(path)!r} found, allowed: an existing file")
-    if "sha256" in model and (found := file_sha256(path)) != model["sha256"]:
-        raise ConfigError(f"sha256 of {path}: {found} found, allowed: {model['sha256']}")
+def _checkpoint(name: str, model: dict) -> dict[str, str]:
+    """Reference and SHA-256 of a checkpoint.  Raises ConfigError where it is missing or altered."""
+    bundled = model["source"] == "bundled"
+    weights = BUNDLED / f"{name}.safetensors" if bundled else Path(model["path"])
+    card = weights.with_suffix(".json")
+    try:
+        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        promised = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+    except OSError as error:
+        problem = f"{error.filename} found, allowed: a readable file ({error.strerror})"
+        raise ConfigError(f"models.{name}: {problem}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"models.{name}: {card} found, allowed: a JSON card") from None
+    for origin, expected in ((card, promised), ("the configuration", model.get("sha256", found))):
+        if found != expected:
+            problem = f"sha256 of {weights}: {found} found, allowed by {origin}: {expected}"
+            raise ConfigError(f"models.{name}: {problem}")
+    return {"reference": name if bundled else str(weights), "sha256": found}
 
 
 def _contradictions(config: dict) -> Iterator[str]:
@@ -73,6 +82,8 @@ def _contradictions(config: dict) -> Iterator[str]:
         if name not in config["models"]:
             yield f"run_models[{i}]: {name!r} found, {_allowed(name, config['models'])}"
     for name, model in config["models"].items():
+        if name.split("/")[0] in RESERVED:
+            yield f"models.{name}: found, allowed: a data set name not in {', '.join(RESERVED)}"
         if (model["source"] == "path") != ("path" in model):
             yield f"models.{name}: source {model['source']!r} found, allowed: 'path', with a path"
         if "sha256" in model and model["source"] != "path":

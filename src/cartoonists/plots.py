@@ -94,6 +94,92 @@ def tracking_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _model_axes(models: Sequence[str], width: float, height: float) -> tuple[Figure, np.ndarray]:
+    figure, axes = plt.subplots(
+        1,
+        len(models),
+        figsize=(width * len(models) + 0.6, height),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, model in zip(axes[0], models, strict=True):
+        axis.set_title(model)
+    return figure, axes[0]
+
+
+def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Tracked against PF-ODE log-density of the same samples, a panel a model; line: equal."""
+    figure, axes = _model_axes(list(tables), 2.9, 3.4)
+    for axis, table in zip(axes, tables.values(), strict=True):
+        for marker, (tracker, runs) in zip("os", table.groupby("tracker"), strict=False):
+            x = runs["ode_log_density_nats"] / runs["dimensions"]
+            y = runs["tracked_log_density_nats"] / runs["dimensions"]
+            axis.scatter(x, y, s=9, marker=marker, alpha=0.6, linewidth=0, label=tracker)
+        axis.axline((x.iloc[0], x.iloc[0]), slope=1, color="0.3", linewidth=0.8, label="equal")
+        axis.set_xlabel("PF-ODE log-density [nats/dim]")
+    axes[0].set_ylabel("tracked log-density [nats/dim]")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+ESTIMATES = {
+    "tracked": "tracked_log_density_nats",
+    "PF-ODE": "ode_log_density_nats",
+    "IWAE": "iwae_log_density_nats",
+    "ELBO": "elbo_log_density_nats",
+}
+
+
+def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Mean of every log-density of the same samples, with 95% bootstrap intervals."""
+    figure, axes = _model_axes(list(tables), 2.9, 3.2)
+    for axis, table in zip(axes, tables.values(), strict=True):
+        long = table.melt(["tracker", "dimensions"], ESTIMATES.values(), "estimate", "nats")
+        long["estimate"] = long["estimate"].map({v: k for k, v in ESTIMATES.items()})
+        long["per_dim"] = long["nats"] / long["dimensions"]
+        sns.pointplot(
+            long,
+            x="estimate",
+            y="per_dim",
+            hue="tracker",
+            errorbar=("ci", 95),
+            seed=0,
+            dodge=0.3,
+            linestyle="none",
+            markers=["o", "s"],
+            ax=axis,
+            legend=axis is axes[0],
+        )
+        axis.set_xlabel("")
+        axis.set_ylabel("mean log-density [nats/dim]" if axis is axes[0] else "")
+    sns.move_legend(axes[0], "best", title="samples of")
+    return figure
+
+
+def held_out(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """bits/dim of held-out images by ELBO, IWAE and PF-ODE: each, and the mean with interval."""
+    figure, axes = _model_axes(list(tables), 2.6, 3.2)
+    names = {"ELBO": "elbo", "IWAE": "iwae", "PF-ODE": "ode"}
+    for axis, table in zip(axes, tables.values(), strict=True):
+        long = pd.DataFrame({k: table[f"{v}_bits_per_dim"] for k, v in names.items()}).melt()
+        sns.stripplot(long, x="variable", y="value", size=2.5, alpha=0.5, jitter=0.2, ax=axis)
+        sns.pointplot(
+            long,
+            x="variable",
+            y="value",
+            errorbar=("ci", 95),
+            seed=0,
+            color="0.15",
+            linestyle="none",
+            markers="_",
+            ax=axis,
+        )
+        axis.set_xlabel("")
+        axis.set_ylabel("held-out images [bits/dim]" if axis is axes[0] else "")
+    return figure
+
+
 def high_density_gains(table: pd.DataFrame) -> Figure:
     """Gain in true log-density of HD over ordinary samples against the switch point."""
     targets = table["target"].unique()

@@ -1,1 +1,23 @@
-# What belongs to a model and not to an experiment.
+# What belongs to a model and not to one experiment: its Stein table.
+
+
+rule stein:
+    """Stein table of a model, in the basis that serves it best."""
+    output:
+        "results/{dataset}/{model}/stein.npz",
+    log:
+        "results/logs/{dataset}/{model}/stein.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/stein.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        settings=config["stein"],
+        seed=config["seed"],
+        code=code_hash("workflow/scripts/stein.py"),
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/stein.py"

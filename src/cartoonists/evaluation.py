@@ -1,0 +1,202 @@
+"""What is measured on an image model: its Stein table and all log-densities of its samples."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cartoonists.bases import basis_named
+from cartoonists.checkpoints import ImageModel
+from cartoonists.data import (
+    ImageSet,
+    find_dataset,
+    load_bundled_images,
+    load_cifar10,
+    load_fashion_mnist,
+)
+from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
+from cartoonists.scores import ScoreModel
+from cartoonists.stein import PosteriorTable, estimate_tables
+from cartoonists.streams import Streams
+from cartoonists.tracking import track_reverse_sde
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """How a Stein table is estimated, and how its basis is chosen."""
+
+    n_samples: int
+    points: int
+    pilot_steps: int
+    bases: Sequence[str]
+    trial_samples: int
+    trial_steps: int
+
+
+def choose_table(
+    model: ScoreModel, settings: TableSettings, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict]:
+    """Estimate the Stein table in several bases and keep the one with the narrowest sandwich.
+
+    The width is the mean of tracked minus ELBO of the same samples, in nats: by the two bounds on
+    log p^N it is the path's Kullback–Leibler divergence both ways.  Returns the arrays to store
+    (`table_from_arrays` reads them) and the widths measured.
+    """
+    seeds = range(seed, seed + settings.n_samples)
+    bases = [basis_named(name) for name in settings.bases]
+    tables = estimate_tables(model, seeds, bases, settings.points, settings.pilot_steps)
+    # samples of other seeds than the table's own, so that no basis profits from having seen them
+    trial = range(seeds.stop, seeds.stop + settings.trial_samples)
+    widths = {
+        name: _sandwich_width(model, table, settings.trial_steps, trial)
+        for name, table in zip(settings.bases, tables, strict=True)
+    }
+    best = min(widths, key=lambda name: widths[name])
+    table = tables[list(settings.bases).index(best)]
+    arrays = {
+        "logsnr": table.grid.numpy(),
+        "logit_ratio": table.logits.numpy().astype(np.float32),
+        "basis": np.array(best),
+    }
+    return arrays, {"basis": best, "sandwich_width_nats": widths}
+
+
+def _sandwich_width(model: ScoreModel, table: PosteriorTable, steps: int, seeds: range) -> float:
+    run = track_reverse_sde(model, steps=steps, seeds=seeds, posterior=table)
+    bound = elbo(model, run.x, steps=steps, paths=1, seeds=seeds, posterior=table)
+    return float((run.log_density - bound.elbo).mean())
+
+
+def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
+    """The Stein table that `choose_table` gave."""
+    return PosteriorTable(
+        torch.from_numpy(arrays["logsnr"]),
+        torch.from_numpy(arrays["logit_ratio"]).double(),
+        basis_named(str(arrays["basis"])),
+    )
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """Steps of each estimator; paths of IWAE; probes of Hutchinson's estimate."""
+
+    sde_steps: int
+    ode_steps: int
+    bound_steps: int
+    paths: int
+    probes: int
+
+
+def sample_log_densities(
+    model: ImageModel, table: PosteriorTable, seeds: Sequence[int], settings: LikelihoodSettings
+) -> pd.DataFrame:
+    """Every log-density of the same samples, one row a sample and tracker, in nats at logsnr_max.
+
+    Columns: ``tracked`` along the reverse SDE; ``ode`` from data to noise by the PF-ODE and
+    ``ode_back`` from that noise to data again, ``ode_back_rms`` the distance of where it arrives;
+    ``elbo`` and ``iwae``; ``seed``, ``tracker``, evaluations.
+    """
+    tables = []
+    for tracker in ("ancestral", "euler-maruyama"):
+        run = track_reverse_sde(
+            model, steps=settings.sde_steps, method=tracker, seeds=seeds, posterior=table
+        )
+        columns = {
+            "seed": list(seeds),
+            "tracker": tracker,
+            "dimensions": model.dimensions,
+            "nfe": run.nfe,
+            "tracked_log_density_nats": run.log_density,
+        }
+        measured = _estimates(model, table, run.x, seeds, settings, back=tracker == "ancestral")
+        tables.append(pd.DataFrame(columns | measured))
+    return pd.concat(tables, ignore_index=True).sort_values(["seed", "tracker"], kind="stable")
+
+
+def held_out_images(name: str, folder: str | None = None) -> ImageSet:
+    """Test images of a data set: the bundled ones, or those in a folder.  Raises DataError."""
+    if folder is None:
+        return load_bundled_images(name)
+    load = {"fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
+    return load[name](find_dataset(name, folder), "test")
+
+
+def image_log_densities(
+    model: ImageModel,
+    table: PosteriorTable,
+    images: np.ndarray,
+    seeds: Sequence[int],
+    settings: LikelihoodSettings,
+) -> pd.DataFrame:
+    """PF-ODE, ELBO and IWAE of uniformly dequantised images ``[n, c, h, w]`` (uint8), one row each.
+
+    Nats in model space at logsnr_max, and bits/dim of the grey levels.
+    """
+    if len(images) == 0:  # a chunk behind the last image
+        return pd.DataFrame(columns=["image"])
+    noise = Streams(seeds, "dequantisation").uniform(model.shape)
+    x = model.from_pixels(torch.from_numpy(images), noise)
+    measured = _estimates(model, table, x, seeds, settings, back=False)
+    columns = {"image": list(seeds), "dimensions": model.dimensions} | measured
+    for name in ("ode", "elbo", "iwae"):
+        columns[f"{name}_bits_per_dim"] = to_bits_per_dim(
+            model, torch.as_tensor(measured[f"{name}_log_density_nats"])
+        )
+    return pd.DataFrame(columns)
+
+
+def to_bits_per_dim(model: ImageModel, log_density: Tensor) -> Tensor:
+    """bits/dim of a log-density in model space."""
+    return bits_per_dim(log_density, model.dimensions, model.log_pixels_per_unit)
+
+
+def _estimates(
+    model: ImageModel,
+    table: PosteriorTable,
+    x: Tensor,
+    seeds: Sequence[int],
+    settings: LikelihoodSettings,
+    back: bool,
+) -> dict[str, Tensor]:
+    options = {
+        "steps": settings.ode_steps,
+        "divergence": "hutchinson",
+        "seeds": seeds,
+        "probes": settings.probes,
+        "basis": table.basis,
+    }
+    ends = []
+    flow = ode_log_density(model, x, callback=lambda _, y, __: ends.append(y), **options)
+    bound = elbo(model, x, settings.bound_steps, settings.paths, seeds=seeds, posterior=table)
+    columns = {
+        "ode_log_density_nats": flow.log_density,
+        "elbo_log_density_nats": bound.elbo,
+        "iwae_log_density_nats": bound.iwae,
+    }
+    if back:
+        returned = sample_ode(model, len(x), x_prior=ends[-1], **options)
+        columns["ode_back_log_density_nats"] = returned.log_density
+        columns["ode_back_rms"] = (returned.x - x).square().flatten(1).mean(1).sqrt()
+    return columns
+
+
+def tracking_cost(
+    model: ScoreModel, table: PosteriorTable, n_samples: int, steps: int, repeats: int
+) -> pd.DataFrame:
+    """CPU seconds of sampling with and without tracking, interleaved, one row a repeat.
+
+    CPU time of this process, so that other jobs on the machine weigh less than on the clock.
+    """
+    rows = []
+    for repeat in range(-1, repeats):  # the first warms up
+        seconds = {}
+        for track in (True, False) if repeat % 2 else (False, True):
+            start = time.process_time()
+            track_reverse_sde(model, n_samples, steps, posterior=table, track=track)
+            seconds[track] = time.process_time() - start
+        rows.append({"repeat": repeat, "tracked_s": seconds[True], "untracked_s": seconds[False]})
+    return pd.DataFrame(rows[1:])

@@ -1,0 +1,15 @@
+"""Chunks of seeds: the unit of caching and of distribution."""
+
+from math import ceil
+
+
+def chunk_range(first: int, chunk: int, size: int) -> tuple[int, int]:
+    """Seeds of a chunk, first and one past the last: they don't depend on how many are wanted."""
+    start = first + chunk * size
+    return start, start + size
+
+
+def chunk_files(table: str, n: int, size: int) -> list[str]:
+    """Files of the chunks that hold the first n seeds, with the wildcards of a model."""
+    pattern = "results/{{dataset}}/{{model}}/chunks/{}-{}.csv"
+    return [pattern.format(table, chunk) for chunk in range(ceil(n / size))]

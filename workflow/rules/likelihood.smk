@@ -1,0 +1,179 @@
+# Image models: every log-density of the same samples, of held-out images, and the cost of tracking.
+
+LIKELIHOOD = config["likelihood"]
+CHUNK = config["chunk_size"]
+PER_MODEL = ["likelihood", "held_out", "tracking_cost"]
+
+
+rule likelihood_chunk:
+    """Log-densities of the samples of one chunk of seeds, by every estimator."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+    output:
+        "results/{dataset}/{model}/chunks/likelihood-{chunk}.csv",
+    log:
+        "results/logs/{dataset}/{model}/likelihood-{chunk}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/likelihood-{chunk}.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), CHUNK),
+        settings=LIKELIHOOD["estimators"],
+        code=code_hash("workflow/scripts/likelihood_chunk.py"),
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/likelihood_chunk.py"
+
+
+rule held_out_chunk:
+    """Log-densities and bits/dim of one chunk of held-out images."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+    output:
+        "results/{dataset}/{model}/chunks/held_out-{chunk}.csv",
+    log:
+        "results/logs/{dataset}/{model}/held_out-{chunk}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/held_out-{chunk}.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        images=lambda w: chunk_range(0, int(w.chunk), CHUNK),
+        data_dir=config["data_dir"],
+        settings=LIKELIHOOD["estimators"],
+        code=code_hash("workflow/scripts/held_out_chunk.py"),
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/held_out_chunk.py"
+
+
+rule likelihood_table:
+    """Log-densities of all samples of a model."""
+    input:
+        chunk_files("likelihood", LIKELIHOOD["n_samples"], CHUNK),
+    output:
+        "results/{dataset}/{model}/likelihood.csv",
+    log:
+        "results/logs/{dataset}/{model}/likelihood.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/likelihood.tsv"
+    params:
+        keep=("seed", config["seed"] + LIKELIHOOD["n_samples"]),
+        code=code_hash("workflow/scripts/concatenate.py"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/concatenate.py"
+
+
+use rule likelihood_table as held_out_table with:
+    input:
+        chunk_files("held_out", LIKELIHOOD["n_images"], CHUNK),
+    output:
+        "results/{dataset}/{model}/held_out.csv",
+    log:
+        "results/logs/{dataset}/{model}/held_out.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/held_out.tsv"
+    params:
+        keep=("image", LIKELIHOOD["n_images"]),
+        code=code_hash("workflow/scripts/concatenate.py"),
+
+
+rule tracking_cost:
+    """CPU time of sampling with and without tracking, interleaved."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+    output:
+        "results/{dataset}/{model}/tracking_cost.csv",
+    log:
+        "results/logs/{dataset}/{model}/tracking_cost.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/tracking_cost.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        settings=LIKELIHOOD["tracking_cost"],
+        code=code_hash("workflow/scripts/tracking_cost.py"),
+    resources:
+        mem_mb=3000,
+        runtime=30,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/tracking_cost.py"
+
+
+rule likelihood_claims:
+    """Claims 1, 3 and 4 on image models."""
+    input:
+        expand("results/{name}/{table}.csv", name=MODELS, table=PER_MODEL),
+    output:
+        "results/claims/likelihood.csv",
+    log:
+        "results/logs/likelihood_claims.log",
+    benchmark:
+        "results/benchmarks/likelihood_claims.tsv"
+    params:
+        models=list(MODELS),
+        bootstrap=BOOTSTRAP,
+        code=code_hash("workflow/scripts/likelihood_claims.py"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/likelihood_claims.py"
+
+
+rule likelihood:
+    """Image models: tracked log-density against PF-ODE, ELBO and IWAE."""
+    input:
+        expand("results/{name}/{table}.csv", name=MODELS, table=PER_MODEL),
+        expand("results/{name}/stein.npz", name=MODELS),
+    output:
+        report(
+            "results/figures/likelihood_scatter.png",
+            caption="../report/likelihood_scatter.rst",
+            category="3 Image models",
+            labels={"figure": "tracked against PF-ODE log-density"},
+        ),
+        "results/figures/likelihood_scatter.svg",
+        report(
+            "results/figures/likelihood_sandwich.png",
+            caption="../report/likelihood_sandwich.rst",
+            category="3 Image models",
+            labels={"figure": "every log-density of the same samples"},
+        ),
+        "results/figures/likelihood_sandwich.svg",
+        report(
+            "results/figures/likelihood_held_out.png",
+            caption="../report/likelihood_held_out.rst",
+            category="3 Image models",
+            labels={"figure": "bits/dim of held-out images"},
+        ),
+        "results/figures/likelihood_held_out.svg",
+    log:
+        notebook="results/notebooks/likelihood.ipynb",
+    benchmark:
+        "results/benchmarks/likelihood.tsv"
+    params:
+        models=list(MODELS),
+        code=code_hash("notebooks/likelihood.ipynb"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    notebook:
+        "../../notebooks/likelihood.ipynb"
