@@ -112,7 +112,7 @@ def test_every_head_recovers_the_score(head):
 
 def test_exact_laplacian_of_a_network_sums_hessian_vector_products():
     target = mixture(4)
-    model = NetworkScore(lambda x, l: -target.schedule.sigma(float(l[0])) * target.score(x, l[0]),
+    model = NetworkScore(lambda x, t: -target.schedule.sigma(float(t[0])) * target.score(x, t[0]),
                          (4,), target.schedule)  # fmt: skip
     x = target.sample(3, logsnr=1.0)
     assert torch.allclose(model.laplacian(x, 1.0), target.laplacian(x, 1.0), atol=1e-4)

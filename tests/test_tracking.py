@@ -1,4 +1,4 @@
-"""Trackers against closed forms: error, exactness, sandwich, distribution, independence of batch."""
+"""Trackers against closed forms: error, exactness, sandwich, distribution, seeds."""
 
 import math
 

@@ -49,15 +49,17 @@ def ode_log_density(
 
     ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ`` (Chen et al., 2018; Song et al., 2021, equation 39).
     x ``[n, *shape]``; sample i's probes come from ``seeds[i]``, by default seed + i.
-    solver *euler*, *heun*, *rk4* on a uniform grid, or *dopri5* (each sample alone, probes kept).
+    solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on a uniform grid,
+    or *dopri5* (each sample alone, probes kept).
     Raises ValueError for wrong shapes or names, NonFiniteScore.
     """
     schedule = model.schedule
     _check_shape(model, x)
     seeds = _seeds(seed, seeds, len(x))
+    x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     end, change, nfe = _flow(
-        model, x.double(), zero, schedule.logsnr_max, schedule.logsnr_min, steps, solver,
+        model, x, zero, schedule.logsnr_max, schedule.logsnr_min, steps, solver,
         divergence, seeds, probes, basis, rtol, atol, grid, callback,
     )  # fmt: skip
     return Likelihood(x, model.prior_log_prob(end) - change, nfe)
@@ -144,10 +146,11 @@ def elbo(
     seeds = _seeds(seed, seeds, len(x))
     grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
     kernel = AncestralKernel(model, posterior, covariance)
+    x = model.prepare(x)
     weights = []
     streams = Streams(seeds, "forward")
     for _ in range(paths):
-        z = kernel.basis.coordinates(x.double())
+        z = kernel.basis.coordinates(x)
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for noisier, cleaner in zip(grid[-2::-1], grid[:0:-1], strict=True):
             z_noisy = kernel.noise(z, noisier, cleaner, streams)

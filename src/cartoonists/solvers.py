@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cartoonists.divergence import Derivatives, Divergence, _unit
+from cartoonists.divergence import Divergence, _unit
 from cartoonists.processes import Process
 from cartoonists.scores import NonFiniteScore, ScoreModel, _dot
 from cartoonists.streams import Streams
@@ -17,6 +18,8 @@ TABLEAUS = {
     "heun": ([0.0, 1.0], [[], [1.0]], [0.5, 0.5]),
     "rk4": ([0.0, 0.5, 0.5, 1.0], [[], [0.5], [0, 0.5], [0, 0, 1.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
 }
+
+SOLVERS = (*TABLEAUS, "adams")
 
 Callback = Callable[[float, Tensor, Tensor], None]  # (logsnr, x, log_density) after every step
 
@@ -40,6 +43,95 @@ def check_finite(score: Tensor, seeds: Sequence[int], logsnr: float) -> None:
         )
 
 
+class Slopes:
+    """dx/dλ and d log p/dλ of a process on a model; counts network evaluations."""
+
+    def __init__(self, process: Process, model: ScoreModel, divergence: Divergence, seeds):
+        self.process, self.model, self.divergence, self.seeds = process, model, divergence, seeds
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, logsnr: float, direction: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Drift ``[batch, *shape]``, the dλ part of (★) ``[batch]``, and the score."""
+        at = self.divergence(self.model, x, logsnr, self.process.projected)
+        check_finite(at.score, self.seeds, logsnr)
+        self.nfe += self.divergence.cost
+        drift = self.process.drift(x, at, logsnr)
+        rate = self.process.log_density_rate(x, drift, at, logsnr, direction)
+        return drift, rate, at.score
+
+
+class RungeKutta:
+    """One explicit step; ``advance`` returns the increments of x and log p, and the first score."""
+
+    def __init__(self, nodes, stages, weights):
+        self.nodes, self.stages, self.weights = nodes, stages, weights
+
+    def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
+        step = stop - start
+        direction = 1 if step > 0 else -1
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for node, coefficients in zip(self.nodes, self.stages, strict=True):
+            terms = zip(coefficients, found, strict=True)
+            y = x + step * sum(c * slope[0] for c, slope in terms if c)
+            found.append(slopes(y, start + node * step, direction))
+        return *_combine(self.weights, found, step), found[0][2]
+
+
+class Adams:
+    """Adams–Bashforth–Moulton in the mode predict–evaluate–correct (Hairer et al., 1993, III.1).
+
+    One evaluation a step, of order 5 once the history is full.  The order ramps up from 1,
+    which costs little because processes hardly move at either end of the range of λ.  Steps longer
+    than 1 in λ stop at order 2: beyond, higher orders lose to their own extrapolation (measured on
+    mixtures with D = 3072).  Summed over a path, the corrector's weights are those of the
+    trapezoidal rule with end corrections, so fresh probes of the divergence are averaged evenly.
+    """
+
+    def __init__(self):
+        self.nodes: list[float] = []
+        self.found: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
+        direction = 1 if stop > start else -1
+        if not self.nodes:
+            self._remember(start, slopes(x, start, direction))
+        weights = _integration_weights(self.nodes, start, stop)
+        predicted = x + _combine(weights, self.found, stop - start)[0]
+        score = self.found[-1][2]
+        self._remember(stop, slopes(predicted, stop, direction))
+        weights = _integration_weights(self.nodes, start, stop)
+        increments = _combine(weights, self.found, stop - start)
+        order = 4 if abs(stop - start) <= 1 else 2
+        self.nodes, self.found = self.nodes[-order:], self.found[-order:]
+        return *increments, score
+
+    def _remember(self, node: float, slope: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.nodes.append(node)
+        self.found.append(slope)
+
+
+def _integration_weights(nodes: Sequence[float], start: float, stop: float) -> list[float]:
+    """w with ``(stop - start) Σ w_i p(node_i) = ∫ p`` for polynomials of degree < len(nodes)."""
+    scaled = (np.asarray(nodes) - start) / (stop - start)
+    powers = np.arange(len(nodes))
+    moments = 1.0 / (powers + 1)
+    return np.linalg.solve(scaled[None, :] ** powers[:, None], moments).tolist()
+
+
+def _combine(weights, found, step: float) -> tuple[Tensor, Tensor]:
+    terms = list(zip(weights, found, strict=True))
+    return step * sum(w * s[0] for w, s in terms), step * sum(w * s[1] for w, s in terms)
+
+
+def make_stepper(solver: str) -> RungeKutta | Adams:
+    """*euler*, *heun*, *rk4* or *adams*.  Raises ValueError for any other name."""
+    if solver == "adams":
+        return Adams()
+    if solver not in TABLEAUS:
+        raise ValueError(f"solver: {solver!r} found, allowed: {', '.join(SOLVERS)}")
+    return RungeKutta(*TABLEAUS[solver])
+
+
 def integrate(
     process: Process,
     model: ScoreModel,
@@ -55,46 +147,34 @@ def integrate(
 ) -> Path:
     """Integrate a process and (★) along a grid of logSNRs, rising or falling.
 
-    *euler* with noise is Euler–Maruyama, the same increment for x and log p; the Runge–Kutta
-    schemes *heun* and *rk4* serve ordinary differential equations.
-    Raises ValueError for an unknown solver or noise with a Runge–Kutta scheme; NonFiniteScore.
+    *euler* with noise is Euler–Maruyama, the same increment for x and log p; *heun*, *rk4* and
+    *adams* serve ordinary differential equations, *adams* with one evaluation a step.
+    Raises ValueError for an unknown solver or noise with any but *euler*; NonFiniteScore.
     """
-    if solver not in TABLEAUS:
-        raise ValueError(f"solver: {solver!r} found, allowed: {', '.join(TABLEAUS)}")
+    stepper = make_stepper(solver)
     stochastic = not process.is_deterministic()
     if stochastic and (solver != "euler" or noise is None):
         raise ValueError(f"solver: {solver!r} found, a process with noise allows 'euler' only")
-    nodes, stages, weights = TABLEAUS[solver]
-    nfe = 0
+    slopes = Slopes(process, model, divergence, seeds)
     for start, stop in zip(grid[:-1], grid[1:], strict=True):
-        step = stop - start
-        direction = 1 if step > 0 else -1
-        slopes: list[tuple[Tensor, Tensor]] = []
-        first: Derivatives | None = None
-        for node, coefficients in zip(nodes, stages, strict=True):
-            here = start + node * step
-            y = x
-            for c, (slope, _) in zip(coefficients, slopes, strict=True):
-                y = y + (step * c) * slope if c else y
-            at = divergence(model, y, here, process.projected)
-            check_finite(at.score, seeds, here)
-            drift = process.drift(y, at, here)
-            slopes.append((drift, process.log_density_rate(y, drift, at, here, direction)))
-            first = first or at
-            nfe += divergence.cost
-        dx, dlog = (
-            sum(w * s[i] for w, s in zip(weights, slopes, strict=True)) * step for i in (0, 1)
-        )
+        dx, dlog, score = stepper.advance(slopes, x, start, stop)
         if stochastic:
-            jump = process.noise(start) * abs(step) ** 0.5 * noise.normal(model.shape).to(x.device)
-            if process.projected:
-                unit = _unit(first.score)
-                jump = jump - unit * _dot(unit, jump).view(-1, *[1] * len(model.shape))
-            dx, dlog = dx + jump, dlog + _dot(first.score, jump)
+            jump = _jump(process, noise, score, start, stop)
+            dx, dlog = dx + jump, dlog + _dot(score, jump)
         x, log_density = x + dx, log_density + dlog
         if callback is not None:
             callback(stop, x, log_density)
-    return Path(x, log_density, nfe)
+    return Path(x, log_density, slopes.nfe)
+
+
+def _jump(process: Process, noise: Streams, score: Tensor, start: float, stop: float) -> Tensor:
+    """φ √|Δλ| ξ, orthogonal to the score where the process projects its noise."""
+    scale = process.noise(start) * abs(stop - start) ** 0.5
+    jump = scale * noise.normal(score.shape[1:]).to(score)
+    if not process.projected:
+        return jump
+    unit = _unit(score)
+    return jump - unit * _dot(unit, jump).view(-1, *[1] * (score.ndim - 1))
 
 
 def integrate_adaptive(
