@@ -85,6 +85,7 @@ class LikelihoodSettings:
     """Steps of each estimator; paths of IWAE; probes of Hutchinson's estimate."""
 
     sde_steps: int
+    ode_solver: str
     ode_steps: int
     bound_steps: int
     paths: int
@@ -164,6 +165,7 @@ def _estimates(
 ) -> dict[str, Tensor]:
     options = {
         "steps": settings.ode_steps,
+        "solver": settings.ode_solver,
         "divergence": "hutchinson",
         "seeds": seeds,
         "probes": settings.probes,

@@ -1,0 +1,91 @@
+# What blur, and its controls, do to the log-density of real and of sampled images.
+
+BLUR = config["blur"]
+
+
+rule blur_table:
+    """log p of images after blur, noise, contrast and resolution changes of rising strength."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+        samples=[
+            name.removesuffix(".csv") + ".npz"
+            for name in chunk_files("high_density", BLUR["n_images"], config["chunk_size"])
+        ],
+    output:
+        "results/{dataset}/{model}/blur.csv",
+    log:
+        "results/logs/{dataset}/{model}/blur.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/blur.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        settings=BLUR,
+        data_dir=config["data_dir"],
+        code=code_hash("workflow/scripts/blur.py"),
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/blur.py"
+
+
+rule blur_claims:
+    """Claim 8 and its controls."""
+    input:
+        expand("results/{name}/blur.csv", name=MODELS),
+    output:
+        "results/claims/blur.csv",
+    log:
+        "results/logs/blur_claims.log",
+    benchmark:
+        "results/benchmarks/blur_claims.tsv"
+    params:
+        models=list(MODELS),
+        bootstrap=BOOTSTRAP,
+        code=code_hash("workflow/scripts/blur_claims.py"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/blur_claims.py"
+
+
+rule blur:
+    """log-density against the strength of blur and of its controls, and at each noise level."""
+    input:
+        expand("results/{name}/blur.csv", name=MODELS),
+    output:
+        report(
+            "results/figures/blur_curves.png",
+            caption="../report/blur_curves.rst",
+            category="3 Image models",
+            subcategory="Blur",
+            labels={"figure": "log-density against strength"},
+        ),
+        "results/figures/blur_curves.svg",
+        report(
+            "results/figures/blur_levels.png",
+            caption="../report/blur_levels.rst",
+            category="3 Image models",
+            subcategory="Blur",
+            labels={"figure": "share of blur steps that raise log p at each noise level"},
+        ),
+        "results/figures/blur_levels.svg",
+    log:
+        notebook="results/notebooks/blur.ipynb",
+    benchmark:
+        "results/benchmarks/blur.tsv"
+    params:
+        models=list(MODELS),
+        code=code_hash("notebooks/blur.ipynb"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    notebook:
+        "../../notebooks/blur.ipynb"

@@ -1,0 +1,171 @@
+# High-density sampling: pairs from the same point x_t, and what the images of high density look like.
+
+HIGH_DENSITY = config["high_density"]
+PAIR_CHUNKS = chunk_files("high_density", HIGH_DENSITY["n_pairs"], config["chunk_size"])
+PAIR_IMAGES = [name.removesuffix(".csv") + ".npz" for name in PAIR_CHUNKS]
+
+
+rule high_density_chunk:
+    """Ordinary and HD samples of one chunk of seeds, their log-densities, images and measures."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+    output:
+        table="results/{dataset}/{model}/chunks/high_density-{chunk}.csv",
+        images="results/{dataset}/{model}/chunks/high_density-{chunk}.npz",
+    log:
+        "results/logs/{dataset}/{model}/high_density-{chunk}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/high_density-{chunk}.tsv"
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), config["chunk_size"]),
+        # the base path is the one whose samples likelihood.csv describes
+        base_steps=config["likelihood"]["estimators"]["sde_steps"],
+        settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow")},
+        code=code_hash("workflow/scripts/high_density_chunk.py"),
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/high_density_chunk.py"
+
+
+rule high_density_table:
+    """All pairs of a model, one row a sample."""
+    input:
+        PAIR_CHUNKS,
+    output:
+        "results/{dataset}/{model}/high_density.csv",
+    log:
+        "results/logs/{dataset}/{model}/high_density.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/high_density.tsv"
+    params:
+        keep=("seed", config["seed"] + HIGH_DENSITY["n_pairs"]),
+        code=code_hash("workflow/scripts/concatenate.py"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/concatenate.py"
+
+
+rule high_density_sets:
+    """Diversity, distance to the data and power spectra of each set of samples."""
+    input:
+        PAIR_IMAGES,
+    output:
+        sets="results/{dataset}/{model}/high_density_sets.csv",
+        spectra="results/{dataset}/{model}/high_density_spectra.csv",
+        images="results/{dataset}/{model}/high_density_images.npz",
+    log:
+        "results/logs/{dataset}/{model}/high_density_sets.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/high_density_sets.tsv"
+    params:
+        n=HIGH_DENSITY["n_pairs"],
+        shown=HIGH_DENSITY["n_shown"],
+        classifier=lambda w: w.dataset,
+        data_dir=config["data_dir"],
+        confidence=config["confidence"],
+        code=code_hash("workflow/scripts/high_density_sets.py"),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/high_density_sets.py"
+
+
+rule high_density_claims:
+    """Claims 6 and 7 on image models."""
+    input:
+        pairs=expand("results/{name}/high_density.csv", name=MODELS),
+        sets=expand("results/{name}/high_density_sets.csv", name=MODELS),
+    output:
+        "results/claims/high_density.csv",
+    log:
+        "results/logs/high_density_claims.log",
+    benchmark:
+        "results/benchmarks/high_density_claims.tsv"
+    params:
+        models=list(MODELS),
+        bootstrap=BOOTSTRAP,
+        code=code_hash("workflow/scripts/high_density_claims.py"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/high_density_claims.py"
+
+
+rule high_density:
+    """High-density samples: images, gain, detail, spectra, diversity against the switch point."""
+    input:
+        expand(
+            "results/{name}/high_density{table}",
+            name=MODELS,
+            table=[".csv", "_sets.csv", "_spectra.csv", "_images.npz"],
+        ),
+    output:
+        report(
+            expand("results/figures/high_density_images/{name}.png", name=MODELS),
+            caption="../report/high_density_images.rst",
+            category="3 Image models",
+            subcategory="High-density sampling",
+        ),
+        expand("results/figures/high_density_images/{name}.svg", name=MODELS),
+        report(
+            "results/figures/high_density_gain.png",
+            caption="../report/high_density_gain.rst",
+            category="3 Image models",
+            subcategory="High-density sampling",
+            labels={"figure": "gain in log-density against the switch point"},
+        ),
+        "results/figures/high_density_gain.svg",
+        report(
+            "results/figures/high_density_detail.png",
+            caption="../report/high_density_detail.rst",
+            category="3 Image models",
+            subcategory="High-density sampling",
+            labels={"figure": "detail of the images against the switch point"},
+        ),
+        "results/figures/high_density_detail.svg",
+        report(
+            "results/figures/high_density_spectra.png",
+            caption="../report/high_density_spectra.rst",
+            category="3 Image models",
+            subcategory="High-density sampling",
+            labels={"figure": "radial power spectra"},
+        ),
+        "results/figures/high_density_spectra.svg",
+        report(
+            "results/figures/high_density_sets.png",
+            caption="../report/high_density_sets.rst",
+            category="3 Image models",
+            subcategory="High-density sampling",
+            labels={"figure": "diversity and distance to the data"},
+        ),
+        "results/figures/high_density_sets.svg",
+    log:
+        notebook="results/notebooks/high_density.ipynb",
+    benchmark:
+        "results/benchmarks/high_density.tsv"
+    params:
+        models=list(MODELS),
+        confidence=config["confidence"],
+        code=code_hash("notebooks/high_density.ipynb"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/cpu.yaml"
+    notebook:
+        "../../notebooks/high_density.ipynb"

@@ -1,0 +1,23 @@
+import pandas as pd
+
+from cartoonists.artifacts import job, read_arrays, write_table
+from cartoonists.checkpoints import load_model
+from cartoonists.degradations import degradation_curves
+from cartoonists.evaluation import held_out_images, table_from_arrays
+from cartoonists.pairs import FlowSettings, collect_images
+
+with job(snakemake) as record:
+    params, settings = snakemake.params, snakemake.params.settings
+    model = load_model(params.model["reference"])
+    basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
+    n = settings["n_images"]
+    samples = collect_images([read_arrays(name)[0] for name in snakemake.input.samples], n)
+    real = held_out_images(model.card["data"]["name"], params.data_dir).images[:n]
+    sources = {"data": (real, range(len(real))), "samples": (samples["images"][0], samples["seeds"])}
+    tables = [
+        degradation_curves(
+            model, images, seeds, settings["strengths"], FlowSettings(**settings["flow"]), basis
+        ).assign(source=source, dimensions=model.dimensions)
+        for source, (images, seeds) in sources.items()
+    ]
+    write_table(snakemake.output[0], pd.concat(tables, ignore_index=True), record)

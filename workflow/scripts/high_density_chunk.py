@@ -1,0 +1,33 @@
+import numpy as np
+import pandas as pd
+
+from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.checkpoints import load_model
+from cartoonists.evaluation import table_from_arrays
+from cartoonists.measures import image_measures
+from cartoonists.pairs import FlowSettings, high_density_pairs, pair_log_densities
+
+with job(snakemake) as record:
+    params = snakemake.params
+    model = load_model(params.model["reference"])
+    stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
+    pairs = high_density_pairs(
+        model,
+        params.settings["switch_logsnr"],
+        range(*params.seeds),
+        base_steps=params.base_steps,
+        steps=params.settings["steps"],
+        posterior=stein,
+    )
+    densities = pair_log_densities(
+        model, pairs, FlowSettings(**params.settings["flow"]), stein.basis
+    )
+    images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
+    measures = image_measures(images.reshape(-1, *images.shape[2:]))
+    write_table(snakemake.output.table, pd.concat([densities, measures], axis=1), record)
+    arrays = {
+        "seeds": np.array(pairs.seeds),
+        "switch_logsnr": np.array(pairs.switch_logsnr),
+        "images": images,
+    }
+    write_arrays(snakemake.output.images, arrays, record)
