@@ -55,7 +55,7 @@ class Cosine(Basis):
 
     def _apply(self, x: Tensor, transpose: bool) -> Tensor:
         for axis in range(1, x.ndim):
-            matrix = self._matrix(x.shape[axis]).to(x.device)
+            matrix = self._matrix(x.shape[axis]).to(x)
             matrix = matrix.T if transpose else matrix
             x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.T, -1, axis)
         return x
@@ -80,10 +80,10 @@ class Columns(Basis):
         self.matrix = matrix
 
     def coordinates(self, x: Tensor) -> Tensor:
-        return (x.flatten(1) @ self.matrix.to(x.device)).view_as(x)
+        return (x.flatten(1) @ self.matrix.to(x)).view_as(x)
 
     def vector(self, z: Tensor) -> Tensor:
-        return (z.flatten(1) @ self.matrix.to(z.device).T).view_as(z)
+        return (z.flatten(1) @ self.matrix.to(z).T).view_as(z)
 
     @staticmethod
     def principal(samples: Tensor) -> "Columns":

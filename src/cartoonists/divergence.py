@@ -89,7 +89,7 @@ class HutchinsonDivergence(Divergence):
     def __call__(self, model, x, logsnr, projected=False):
         traces, projections, score = [], [], None
         for v in self._draw(model.shape):
-            v = v.to(x.device)
+            v = v.to(x)
             score, product = model.score_and_hvp(x, logsnr, v)
             traces.append(_dot(v, product))
             if projected:

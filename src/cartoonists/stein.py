@@ -71,10 +71,10 @@ class PosteriorTable(Posterior):
         object.__setattr__(self, "_mean_logits", torch.logit(mean, eps=SMALLEST))
 
     def variance(self, z, logsnr):
-        return self._interpolate(self.logits, logsnr).to(z.device)
+        return self._interpolate(self.logits, logsnr).to(z)
 
     def mean_variance(self, z, logsnr):
-        return self._interpolate(self._mean_logits, logsnr).to(z.device)
+        return self._interpolate(self._mean_logits, logsnr).to(z)
 
     def _interpolate(self, values: Tensor, logsnr: float) -> Tensor:
         right = int(torch.searchsorted(self.grid, float(logsnr)).clamp(1, len(self.grid) - 1))
@@ -138,7 +138,7 @@ def estimate_tables(
     x = model.sample_prior(Streams(seeds, "prior"))
     pilot_grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, pilot_steps)
     kernel = AncestralKernel(model, None, "none")
-    zero = torch.zeros(len(x), dtype=torch.float64)
+    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     x = ancestral_path(kernel, x, zero, pilot_grid, Streams(seeds, "pilot"), track=False).x
     clean = model.denoise(x, schedule.logsnr_max)
     noise = Streams(seeds, "table")
@@ -146,7 +146,7 @@ def estimate_tables(
     rows: list[list[Tensor]] = [[] for _ in bases]
     for logsnr in grid:
         ratio, variance = schedule.transition(logsnr, schedule.logsnr_max)
-        noisy = ratio * x + variance.sqrt() * noise.normal(model.shape)
+        noisy = ratio * x + variance.sqrt() * noise.normal(model.shape).to(x)
         denoised = model.denoise(noisy, logsnr)
         eps = (noisy - schedule.alpha(logsnr) * denoised) / schedule.sigma(logsnr)
         for row, basis in zip(rows, bases, strict=True):

@@ -49,7 +49,7 @@ class AncestralKernel:
         sigma2, alpha = schedule.sigma2(logsnr), schedule.alpha(logsnr)
         self.nfe += 1
         if self.covariance == "per-sample":
-            probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x.device)
+            probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x)
             score, product = model.score_and_hvp(x, logsnr, probe)
             ratio = 1 + sigma2 * _dot(probe, product) / model.dimensions
             variance = per_sample((ratio * sigma2 / alpha**2).clamp_min(0), x)
@@ -78,7 +78,7 @@ class AncestralKernel:
     def step(self, z, noisier, cleaner, noise: Streams, track: bool) -> tuple[Tensor, Tensor]:
         """Draw x_μ from x_λ; returns it and ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` (0 if untracked)."""
         mean, variance = self.moments(z, noisier, cleaner, noise.seeds)
-        xi = noise.normal(self.model.shape).to(z.device)
+        xi = noise.normal(self.model.shape).to(z)
         cleaned = mean + variance.sqrt() * xi
         if not track:
             return cleaned, torch.zeros(len(z), dtype=torch.float64, device=z.device)
@@ -88,7 +88,7 @@ class AncestralKernel:
     def noise(self, z: Tensor, noisier: float, cleaner: float, noise: Streams) -> Tensor:
         """Draw x_λ from x_μ by the forward kernel."""
         ratio, variance = self.model.schedule.transition(noisier, cleaner)
-        return ratio * z + variance.sqrt() * noise.normal(self.model.shape).to(z.device)
+        return ratio * z + variance.sqrt() * noise.normal(self.model.shape).to(z)
 
     def log_ratio(self, z_noisy, z_clean, noisier, cleaner, seeds) -> Tensor:
         """``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` of a given pair, ``[n]``, nats."""
@@ -104,8 +104,9 @@ class AncestralKernel:
     def _log_normal(squares: Tensor, variance: Tensor, like: Tensor) -> Tensor:
         """Log-density of a normal from standardised squares, without -½ D log 2π (it cancels)."""
         log_det = variance.log().expand_as(like) if variance.ndim else variance.log()
+        log_det = log_det.double()
         log_det = log_det.flatten(1).sum(1) if variance.ndim else log_det * like[0].numel()
-        return -0.5 * (squares.flatten(1).sum(1) + log_det)
+        return -0.5 * (squares.flatten(1).sum(1, dtype=torch.float64) + log_det)
 
 
 def ancestral_path(
