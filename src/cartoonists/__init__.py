@@ -5,6 +5,7 @@ The names below are the library's front door; every one states its equation and 
 
 from cartoonists.checkpoints import ImageModel, load_model
 from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
+from cartoonists.modes import track_modes
 from cartoonists.sampling import sample_high_density
 from cartoonists.schedules import VE, VP, DiscreteVP
 from cartoonists.scores import Gaussian, GaussianMixture, NetworkScore
@@ -24,5 +25,6 @@ __all__ = [
     "ode_log_density",
     "sample_high_density",
     "sample_ode",
+    "track_modes",
     "track_reverse_sde",
 ]
