@@ -20,7 +20,7 @@ class NonFiniteScore(FloatingPointError):
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner product of each sample, ``[batch]``."""
-    return (a * b).flatten(1).sum(1)
+    return (a * b).flatten(1).sum(1, dtype=torch.float64)
 
 
 def _gradient_of_second_derivative(score: Tensor, x: Tensor, i: int) -> Tensor:
@@ -87,15 +87,19 @@ class ScoreModel(ABC):
         end = schedule.logsnr_min
         return float(schedule.alpha(end) ** 2 + schedule.sigma2(end))
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """x in the dtype and on the device that the state has between evaluations."""
+        return x.double()
+
     def sample_prior(self, streams: Streams) -> Tensor:
         """Draw x at logsnr_min: N(0, α² + σ²) in each coordinate."""
-        return streams.normal(self.shape) * math.sqrt(self.prior_variance())
+        return self.prepare(streams.normal(self.shape) * math.sqrt(self.prior_variance()))
 
     def prior_log_prob(self, x: Tensor) -> Tensor:
         """Log-density of the distribution that ``sample_prior`` draws from, ``[batch]``, nats."""
         variance = self.prior_variance()
         constant = self.dimensions * math.log(2 * math.pi * variance)
-        return -0.5 * (x.square().flatten(1).sum(1) / variance + constant)
+        return -0.5 * (_dot(x, x) / variance + constant)
 
 
 class GaussianMixture(ScoreModel):
@@ -254,8 +258,9 @@ class NetworkScore(ScoreModel):
 
     ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the head's
     output; head is *eps*, *x0* (also an EDM denoiser, which is x0 under VE) or *v* (VP only).
-    The state stays in float64 around the float32 network.  ``batch_size`` bounds the memory of one
-    call and changes results only by the network's floating-point noise.
+    The state stays in float64 around the float32 network, on the CPU, unless
+    ``cartoonists.execution`` sets otherwise.  ``batch_size`` bounds the memory of one call and
+    changes results only by the network's floating-point noise.
 
     Raises ValueError for an unknown head, or for v with a schedule that does not preserve variance.
     """
@@ -275,10 +280,17 @@ class NetworkScore(ScoreModel):
         self.head = head
         self.batch_size = batch_size
         self.posterior = None  # the model's Stein table, filled by cartoonists.stein
+        self.device, self.state = torch.device("cpu"), torch.float64
+        self.autocast: torch.dtype | None = None  # of the network alone; None is float32
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return x.to(self.device, self.state)
 
     def _score(self, x: Tensor, logsnr: Time) -> Tensor:
         level = torch.as_tensor(logsnr, dtype=torch.float32, device=x.device).expand(len(x))
-        output = self.network(x.float(), level).double()
+        reduced = self.autocast is not None
+        with torch.autocast(x.device.type, self.autocast, enabled=reduced):
+            output = self.network(x.float(), level).to(x.dtype)
         alpha, sigma = self.schedule.alpha(logsnr), self.schedule.sigma(logsnr)
         return HEADS[self.head](output, x, alpha, sigma)
 
