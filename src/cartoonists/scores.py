@@ -88,7 +88,7 @@ class ScoreModel(ABC):
         return float(schedule.alpha(end) ** 2 + schedule.sigma2(end))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """x in the dtype and on the device that the state has between evaluations."""
+        """x in the dtype that the state has between evaluations."""
         return x.double()
 
     def sample_prior(self, streams: Streams) -> Tensor:
@@ -258,9 +258,10 @@ class NetworkScore(ScoreModel):
 
     ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the head's
     output; head is *eps*, *x0* (also an EDM denoiser, which is x0 under VE) or *v* (VP only).
-    The state stays in float64 around the float32 network, on the CPU, unless
-    ``cartoonists.execution`` sets otherwise.  ``batch_size`` bounds the memory of one call and
-    changes results only by the network's floating-point noise.
+    The state stays in float64, on the CPU, around a network in float32, unless
+    ``cartoonists.execution`` sets otherwise; only what enters and leaves the network travels to its
+    device.  ``batch_size`` bounds the memory of one call and changes results only by the network's
+    floating-point noise.
 
     Raises ValueError for an unknown head, or for v with a schedule that does not preserve variance.
     """
@@ -284,13 +285,13 @@ class NetworkScore(ScoreModel):
         self.autocast: torch.dtype | None = None  # of the network alone; None is float32
 
     def prepare(self, x: Tensor) -> Tensor:
-        return x.to(self.device, self.state)
+        return x.to(self.state)
 
     def _score(self, x: Tensor, logsnr: Time) -> Tensor:
-        level = torch.as_tensor(logsnr, dtype=torch.float32, device=x.device).expand(len(x))
+        level = torch.as_tensor(logsnr, dtype=torch.float32, device=self.device).expand(len(x))
         reduced = self.autocast is not None
-        with torch.autocast(x.device.type, self.autocast, enabled=reduced):
-            output = self.network(x.float(), level).to(x.dtype)
+        with torch.autocast(self.device.type, self.autocast, enabled=reduced):
+            output = self.network(x.to(self.device, torch.float32), level).to(x)
         alpha, sigma = self.schedule.alpha(logsnr), self.schedule.sigma(logsnr)
         return HEADS[self.head](output, x, alpha, sigma)
 
