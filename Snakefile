@@ -28,10 +28,11 @@ MODELS = checked_models(config)
 # One thread a job, as many jobs as cores; and the library of this clone in every job.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
-os.environ["PYTHONPATH"] = os.path.join(workflow.basedir, "src")
+os.environ.update(PYTHONPATH=os.path.join(workflow.basedir, "src"))
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-TOPICS = ["theory"] + (["likelihood"] if MODELS else [])
+IMAGE_TOPICS = ["likelihood", "high_density", "blur", "compression"]
+TOPICS = ["theory"] + (IMAGE_TOPICS if MODELS else [])
 
 
 wildcard_constraints:

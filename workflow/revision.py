@@ -44,7 +44,8 @@ def _imports(tree: ast.Module) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            base = f"{PACKAGE}.{node.module or ''}".strip(".") if node.level else node.module
+            module = node.module or ""
+            base = f"{PACKAGE}.{module}".strip(".") if node.level else module
             if base == PACKAGE:
                 for alias in node.names:
                     found |= _exported(alias.name)
@@ -76,9 +77,9 @@ def _homes() -> dict[str, str]:
     init = SOURCES / "__init__.py"
     if not init.exists():
         return {}
-    nodes = [n for n in ast.walk(_tree(init)) if isinstance(n, ast.ImportFrom) and n.module]
+    nodes = [n for n in ast.walk(_tree(init)) if isinstance(n, ast.ImportFrom)]
     return {
-        alias.asname or alias.name: node.module.removeprefix(f"{PACKAGE}.").split(".")[0]
+        alias.asname or alias.name: (node.module or "").removeprefix(f"{PACKAGE}.").split(".")[0]
         for node in nodes
         for alias in node.names
     }

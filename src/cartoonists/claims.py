@@ -135,7 +135,8 @@ def row(
     claim: str, source: str, paper: str, ours: Interval, unit: str, holds: bool | str, artifact: str
 ) -> Claim:
     """A claim with its verdict: True, False, or the reason why it cannot be compared."""
-    verdict = {True: HOLDS, False: FAILS}.get(holds, f"not comparable: {holds}")
+    measured = HOLDS if holds else FAILS
+    verdict = f"not comparable: {holds}" if isinstance(holds, str) else measured
     return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
 
 

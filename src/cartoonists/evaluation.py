@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,7 +164,7 @@ def _estimates(
     settings: LikelihoodSettings,
     back: bool,
 ) -> dict[str, Tensor]:
-    options = {
+    options: dict[str, Any] = {
         "steps": settings.ode_steps,
         "solver": settings.ode_solver,
         "divergence": "hutchinson",

@@ -15,16 +15,16 @@ rule likelihood_chunk:
         "results/logs/{dataset}/{model}/likelihood-{chunk}.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/likelihood-{chunk}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seeds=lambda w: chunk_range(config["seed"], int(w.chunk), CHUNK),
         settings=LIKELIHOOD["estimators"],
         code=code_hash("workflow/scripts/likelihood_chunk.py"),
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/likelihood_chunk.py"
 
@@ -39,17 +39,17 @@ rule held_out_chunk:
         "results/logs/{dataset}/{model}/held_out-{chunk}.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/held_out-{chunk}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         images=lambda w: chunk_range(0, int(w.chunk), CHUNK),
         data_dir=config["data_dir"],
         settings=LIKELIHOOD["estimators"],
         code=code_hash("workflow/scripts/held_out_chunk.py"),
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/held_out_chunk.py"
 
@@ -64,14 +64,14 @@ rule likelihood_table:
         "results/logs/{dataset}/{model}/likelihood.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/likelihood.tsv"
-    params:
-        keep=("seed", config["seed"] + LIKELIHOOD["n_samples"]),
-        code=code_hash("workflow/scripts/concatenate.py"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        keep=("seed", config["seed"] + LIKELIHOOD["n_samples"]),
+        code=code_hash("workflow/scripts/concatenate.py"),
     script:
         "../scripts/concatenate.py"
 
@@ -100,15 +100,15 @@ rule tracking_cost:
         "results/logs/{dataset}/{model}/tracking_cost.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/tracking_cost.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=30,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=LIKELIHOOD["tracking_cost"],
         code=code_hash("workflow/scripts/tracking_cost.py"),
-    resources:
-        mem_mb=3000,
-        runtime=30,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/tracking_cost.py"
 
@@ -123,15 +123,15 @@ rule likelihood_claims:
         "results/logs/likelihood_claims.log",
     benchmark:
         "results/benchmarks/likelihood_claims.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/likelihood_claims.py"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/likelihood_claims.py"
 
@@ -167,13 +167,13 @@ rule likelihood:
         notebook="results/notebooks/likelihood.ipynb",
     benchmark:
         "results/benchmarks/likelihood.tsv"
-    params:
-        models=list(MODELS),
-        code=code_hash("notebooks/likelihood.ipynb"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        models=list(MODELS),
+        code=code_hash("notebooks/likelihood.ipynb"),
     notebook:
         "../../notebooks/likelihood.ipynb"

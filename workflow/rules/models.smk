@@ -9,15 +9,15 @@ rule stein:
         "results/logs/{dataset}/{model}/stein.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/stein.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=60,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=config["stein"],
         seed=config["seed"],
         code=code_hash("workflow/scripts/stein.py"),
-    resources:
-        mem_mb=3000,
-        runtime=60,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/stein.py"
