@@ -1,55 +1,202 @@
-"""Models on disk: safetensors weights with a JSON card beside them, bundled by name or by path."""
+"""Models by name, path or configuration: the front door, and the native format.
+
+Formats: *native* (safetensors with a JSON card, what training writes), *diffusers*, *edm* and
+*latent*.
+"""
 
 import json
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from cartoonists.data import PixelScaling
+from cartoonists.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
+from cartoonists.execution import Execution
+from cartoonists.image_models import CheckpointError, GuidedModel, ImageModel, read_json, ready
+from cartoonists.latent_models import LatentModel
 from cartoonists.resources import file_sha256, resources_dir
 from cartoonists.schedules import VP
-from cartoonists.scores import NetworkScore
+
+__all__ = [
+    "CheckpointError",
+    "DownloadError",
+    "GuidedModel",
+    "ImageModel",
+    "LatentModel",
+    "ModelSpec",
+    "build_network",
+    "bundled_models",
+    "fetch_model",
+    "load_model",
+    "save_model",
+    "write_card",
+]
 
 BUNDLED = "models"  # folder under resources/
 NATIVE_FORMAT = "cartoonists/1"
+FETCHED_FORMAT = "cartoonists-fetched/1"
+FORMATS = ("native", "diffusers", "edm", "latent")
+ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
+OPTIONS = {  # beyond source, format and checksums: which format knows which
+    "label": ("diffusers", "edm"),
+    "null_label": ("diffusers", "edm"),
+    "guidance": ("diffusers", "edm", "latent"),
+    "data_range": ("diffusers", "edm"),
+    "prompt": ("latent",),
+    "embeddings": ("latent",),
+    "resolution": ("latent",),
+}
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint is missing, altered, damaged or of an unknown format."""
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where a model comes from and how it is read; the values of ``models:`` in the configuration.
 
-
-class ImageModel(NetworkScore):
-    """A network score model of images, with its data scaling and its card.
-
-    ``card`` is the JSON beside the weights: architecture, schedule, data statistics, training,
-    held-out ELBO, sha256.
+    source: *bundled* (by ``name``), *path:<file or folder>*, *url:<address of a .safetensors>* (its
+    card has the same address with .json) or *hf:org/name@revision*.  ``sha256`` and ``card_sha256``
+    are needed for url.  The rest belongs to single formats (see ``OPTIONS``).
+    Raises CheckpointError, naming key, found and allowed.
     """
 
-    def __init__(self, network, shape, schedule, scaling: PixelScaling, card: dict, **options):
-        super().__init__(network, shape, schedule, **options)
-        self.scaling, self.card = scaling, card
+    source: str
+    format: str = "native"
+    name: str = ""
+    data: str | None = None
+    sha256: str | None = None
+    card_sha256: str | None = None
+    label: int | None = None
+    null_label: int | None = None
+    guidance: float = 1.0
+    data_range: tuple[float, float] | None = None
+    prompt: str = ""
+    embeddings: str | None = None
+    resolution: int | None = None
+
+    def __post_init__(self):
+        kind = self.source.split(":")[0]
+        if self.format not in FORMATS:
+            raise CheckpointError(f"format: {self.format!r} found, allowed: {', '.join(FORMATS)}")
+        if kind not in ("bundled", "path", "url", "hf"):
+            raise CheckpointError(
+                f"source: {self.source!r} found, allowed: bundled, path:<path>, url:<address>, "
+                "hf:org/name@revision"
+            )
+        allowed = {"bundled": ("native",), "url": ONE_FILE, "hf": ("diffusers", "latent")}
+        if self.format not in allowed.get(kind, FORMATS):
+            raise CheckpointError(
+                f"format: {self.format!r} found, allowed with source {kind}: "
+                f"{', '.join(allowed[kind])}"
+            )
+        if kind == "url" and not (self.sha256 and self.card_sha256):
+            raise CheckpointError("sha256, card_sha256: missing, both are needed with source url")
+        for option, formats in OPTIONS.items():
+            default = next(f.default for f in fields(self) if f.name == option)
+            if getattr(self, option) != default and self.format not in formats:
+                raise CheckpointError(
+                    f"{option}: found with format {self.format!r}, allowed: {', '.join(formats)}"
+                )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], name: str = "") -> "ModelSpec":
+        """From one entry of the configuration.  Raises CheckpointError for an unknown key."""
+        known = [f.name for f in fields(cls)]
+        for key in settings:
+            if key not in known:
+                raise CheckpointError(f"{key}: unknown key, allowed: {', '.join(known)}")
+        if "source" not in settings:
+            raise CheckpointError("source: missing")
+        values = {"name": name, **settings}
+        if values.get("data_range") is not None:
+            values["data_range"] = tuple(values["data_range"])
+        return cls(**values)
 
     @property
-    def log_pixels_per_unit(self) -> float:
-        """Log-determinant of the map from model space to grey levels, for bits/dim."""
-        return self.scaling.log_pixels_per_unit(self.shape)
+    def is_remote(self) -> bool:
+        """Whether the network may be needed."""
+        return self.source.startswith(("url:", "hf:"))
 
-    def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
-        """Grey levels (uint8) to model space; noise in [0, 1) dequantises."""
-        return self.scaling.from_pixels(pixels, noise)
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the format's loader."""
+        return {
+            name: getattr(self, name) for name, forms in OPTIONS.items() if self.format in forms
+        }
 
-    def to_pixels(self, x: Tensor) -> Tensor:
-        """Model space to grey levels (uint8)."""
-        return self.scaling.to_pixels(x)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Grey levels of samples at logsnr_max, denoised once more (at λ = 10 noise is visible)."""
-        return self.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+def fetch_model(
+    spec: ModelSpec,
+    *,
+    cache: str | Path | None = None,
+    offline: bool = False,
+    attempts: int = 3,
+    wait: float = 1.0,
+) -> dict[str, Any]:
+    """Bring a model onto this machine; the only function here that touches the network.
+
+    Returns what ``load_model`` reads back from a JSON file: the spec, the local path, and the
+    SHA-256 of every file of the model.  Raises CheckpointError (DownloadError) in one line.
+    """
+    options = {"offline": offline, "attempts": attempts, "wait": wait}
+    kind, _, place = spec.source.partition(":")
+    if kind == "bundled":
+        path = _locate(spec.name)[0]
+    elif kind == "url":
+        folder = cache_dir(cache) / "url" / str(spec.sha256)[:16]
+        path = fetch_url(place, str(spec.sha256), folder / "model.safetensors", **options)
+        card = re.sub(r"\.safetensors$", "", place) + ".json"
+        fetch_url(card, str(spec.card_sha256), folder / "model.json", **options)
+    elif kind == "hf":
+        path = fetch_hub(spec.source, spec.format, sha256=spec.sha256, cache=cache, **options)
+    else:
+        path = Path(place)
+        if not path.exists():
+            raise CheckpointError(f"source: {place} is missing")
+    if kind in ("path", "bundled") and path.is_file() and spec.sha256:
+        _check_file(path, spec.sha256, "the configuration")
+    files = _model_files(path, spec)
+    digests = {name: file_sha256(file) for name, file in files.items()}
+    return {
+        "format": FETCHED_FORMAT,
+        "spec": asdict(spec),
+        "path": str(path.resolve() if kind != "hf" else path.absolute()),
+        "files": digests,
+        "sha256": _main_digest(digests),
+    }
+
+
+def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
+    if path.is_dir():
+        found = [
+            p for p in sorted(path.rglob("*")) if p.suffix in (".json", ".safetensors", ".txt")
+        ]
+        files = {p.relative_to(path).as_posix(): p for p in found if p.is_file()}
+    else:
+        files = {p.name: p for p in (path, path.with_suffix(".json")) if p.is_file()}
+    if spec.embeddings:
+        files["embeddings"] = Path(spec.embeddings)
+        if not files["embeddings"].is_file():
+            raise CheckpointError(f"embeddings: {spec.embeddings} is missing")
+    return files
+
+
+def _main_digest(digests: dict[str, str]) -> str | None:
+    """The SHA-256 of the network's weights: of the only file, or of the U-Net of a pipeline."""
+    weights = [name for name in digests if name.endswith(".safetensors")]
+    chosen = [n for n in weights if n.startswith("unet/")] or [n for n in weights if "/" not in n]
+    return digests[chosen[0]] if chosen else None
+
+
+def _check_file(path: Path, expected: str, origin: str) -> None:
+    found = file_sha256(path)
+    if found != expected:
+        raise CheckpointError(f"{path}: sha256 {found} found, {origin} says {expected}")
 
 
 def bundled_models() -> list[str]:
@@ -58,29 +205,104 @@ def bundled_models() -> list[str]:
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json"))
 
 
-def load_model(name: str | Path, *, device: str = "cpu", batch_size: int = 128) -> ImageModel:
-    """Load a bundled model by name, or a native checkpoint by the path of its ``.safetensors``.
+def load_model(
+    name: str | Path | ModelSpec | Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    batch_size: int | str = 128,
+    precision: str = "fp32",
+    state: str = "float64",
+    compile: bool = False,
+    cache: str | Path | None = None,
+) -> ImageModel:
+    """Load a model: a ``ScoreModel`` with ``to_pixels``, ``from_pixels`` and ``finish``.
 
-    Raises CheckpointError where it is missing, its sha256 is not the card's, or it is damaged.
+    name: a bundled model (*fashion-mnist/likelihood*); the path of a native or EDM
+    ``.safetensors`` file, or of a diffusers or latent folder; the ``.json`` that `fetch_model`'s
+    result was written to; or a ``ModelSpec`` (or its mapping), read from the cache without the
+    network.  The rest says where and how precisely it runs (see ``execution.Execution``).
+    Raises CheckpointError where files are missing, altered, damaged or of an unknown format, and
+    ValueError for settings.
     """
-    weights, card_path = _locate(str(name))
-    card = _read_card(card_path)
-    found = file_sha256(weights)
-    if found != card["sha256"]:
-        raise CheckpointError(f"{weights}: sha256 {found} found, its card says {card['sha256']}")
+    execution = Execution(device, precision, state, compile, batch_size)
+    if isinstance(name, Mapping):
+        name = ModelSpec.of(name)
+    if isinstance(name, ModelSpec):
+        spec, path = name, Path(fetch_model(name, cache=cache, offline=True)["path"])
+    elif str(name).endswith(".json"):
+        spec, path = _read_fetched(Path(name))
+    else:
+        path = Path(name) if Path(name).is_dir() else _locate(str(name))[0]
+        spec = ModelSpec(f"path:{path}", detect_format(path))
+    model = _load(path, spec)
+    if spec.data is not None:
+        model.card.setdefault("data", {"name": spec.data})
+    for part in (
+        (model.conditional, model.unconditional) if isinstance(model, GuidedModel) else (model,)
+    ):
+        execution.apply(part)
+    return model
+
+
+def detect_format(path: Path) -> str:
+    """The format of a checkpoint on this machine, from its card or folder."""
+    if path.is_dir():
+        return "latent" if (path / "vae").is_dir() else "diffusers"
+    return (
+        "edm"
+        if str(read_json(path.with_suffix(".json")).get("format")).startswith("edm/")
+        else "native"
+    )
+
+
+def _load(path: Path, spec: ModelSpec):
+    if (spec.format in ONE_FILE) == path.is_dir():
+        allowed = "a .safetensors file" if spec.format in ONE_FILE else "a folder"
+        raise CheckpointError(f"{path}: found, allowed with format {spec.format!r}: {allowed}")
+    if spec.format == "diffusers":
+        from cartoonists.diffusers_models import load_diffusers
+
+        return load_diffusers(path, **spec.options())
+    if spec.format == "edm":
+        from cartoonists.edm_models import load_edm
+
+        return load_edm(path, **spec.options())
+    if spec.format == "latent":
+        from cartoonists.latent_models import load_latent
+
+        return load_latent(path, **spec.options())
+    return _load_native(path)
+
+
+def _read_fetched(record: Path) -> tuple[ModelSpec, Path]:
+    """Spec and path of a fetched model, every file as it was when it was fetched."""
+    content = read_json(record)
+    if content.get("format") != FETCHED_FORMAT:
+        raise CheckpointError(f"{record}: not a {FETCHED_FORMAT} record")
+    spec, path = ModelSpec.of(content["spec"]), Path(content["path"])
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing; {record} says it was there: fetch it again")
+    files = _model_files(path, spec)
+    for name, expected in content["files"].items():
+        if name not in files:
+            raise CheckpointError(f"{path}: {name} is missing; {record} says it was there")
+        _check_file(files[name], expected, str(record))
+    return spec, path
+
+
+def _load_native(weights: Path) -> ImageModel:
+    card = _read_card(weights.with_suffix(".json"))
+    _check_file(weights, card["sha256"], "its card")
     network = build_network(card["architecture"])
     try:
         state = {key: value.float() for key, value in load_file(weights).items()}
         network.load_state_dict(state)
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{weights}: damaged or of another architecture ({error})") from None
-    network.eval().requires_grad_(False).to(device)
     schedule = VP(card["schedule"]["logsnr_min"], card["schedule"]["logsnr_max"])
     scaling = PixelScaling(tuple(card["data"]["mean"]), tuple(card["data"]["std"]))
     shape = tuple(card["data"]["shape"])
-    return ImageModel(
-        network, shape, schedule, scaling, card, head=card["head"], batch_size=batch_size
-    )
+    return ImageModel(ready(network), shape, schedule, scaling, card, head=card["head"])
 
 
 def _locate(name: str) -> tuple[Path, Path]:
@@ -101,11 +323,8 @@ def _locate(name: str) -> tuple[Path, Path]:
 
 
 def _read_card(path: Path) -> dict:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"format", "architecture", "schedule", "data", "head", "sha256"} - set(card)
-    except (ValueError, TypeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not a JSON card ({error})") from None
+    card = read_json(path)
+    missing = {"format", "architecture", "schedule", "data", "head", "sha256"} - set(card)
     if missing or card["format"] != NATIVE_FORMAT:
         raise CheckpointError(f"{path}: not a {NATIVE_FORMAT} card (missing: {sorted(missing)})")
     return card

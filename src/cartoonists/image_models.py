@@ -1,0 +1,136 @@
+"""Score models of images: a network, its data scaling and its card, and guidance of two of them."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cartoonists.data import PixelScaling
+from cartoonists.schedules import Time
+from cartoonists.scores import NetworkScore, ScoreModel
+from cartoonists.streams import Streams
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, altered, damaged or of an unknown format."""
+
+
+class ImageModel(NetworkScore):
+    """A network score model of images, with its data scaling and its card.
+
+    ``card`` is what the checkpoint says of itself: architecture, schedule, data statistics,
+    training, held-out ELBO, sha256 (as far as its format has them).
+    """
+
+    def __init__(self, network, shape, schedule, scaling: PixelScaling, card: dict, **options):
+        super().__init__(network, shape, schedule, **options)
+        self.scaling, self.card = scaling, card
+
+    @property
+    def log_pixels_per_unit(self) -> float:
+        """Log-determinant of the map from model space to grey levels, for bits/dim."""
+        return self.scaling.log_pixels_per_unit(self.shape)
+
+    def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
+        """Grey levels (uint8) to model space; noise in [0, 1) dequantises."""
+        return self.scaling.from_pixels(pixels, noise)
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """Model space to grey levels (uint8)."""
+        return self.scaling.to_pixels(x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Grey levels of samples at logsnr_max, denoised once more (at λ = 10 noise is visible)."""
+        return self.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+
+
+class GuidedModel(ScoreModel):
+    """Classifier-free guidance, a score model of its own (Ho & Salimans, 2022, equation 6).
+
+    ``s = s_0 + w (s_c - s_0)`` with s_c of ``conditional`` and s_0 of ``unconditional``, which
+    share shape and schedule.  w = 1 is the conditional model and w = 0 the unconditional one.  For
+    other w the fields s(·, λ) are not the scores of one density diffused by the schedule: the
+    PF-ODE's change of variables still gives the density of *its own* samples, and the path ratio
+    bounds that of the ancestral chain.
+
+    Everything else (pixels, card) is the conditional model's.  Raises ValueError where the two do
+    not fit.
+    """
+
+    def __init__(self, conditional: ImageModel, unconditional: ImageModel, scale: float):
+        if conditional.shape != unconditional.shape:
+            raise ValueError(
+                f"guidance: shapes {conditional.shape} and {unconditional.shape} found, "
+                "allowed equal"
+            )
+        if conditional.schedule != unconditional.schedule:
+            raise ValueError("guidance: two schedules found, allowed one")
+        self.conditional, self.unconditional, self.scale = conditional, unconditional, float(scale)
+        self.shape, self.schedule = conditional.shape, conditional.schedule
+        self.posterior = None  # of the guided field, not of either part
+
+    def __getattr__(self, name):
+        if name.startswith("_") or name == "conditional":
+            raise AttributeError(name)
+        return getattr(self.conditional, name)
+
+    def _mix(self, with_condition: Tensor, without: Tensor) -> Tensor:
+        return without + self.scale * (with_condition - without)
+
+    def score(self, x: Tensor, logsnr: Time) -> Tensor:
+        return self._mix(self.conditional.score(x, logsnr), self.unconditional.score(x, logsnr))
+
+    def score_and_hvp(self, x: Tensor, logsnr: Time, v: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.conditional.score_and_hvp(x, logsnr, v)
+        second = self.unconditional.score_and_hvp(x, logsnr, v)
+        return self._mix(first[0], second[0]), self._mix(first[1], second[1])
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return self.conditional.prepare(x)
+
+    def sample_prior(self, streams: Streams) -> Tensor:
+        return self.conditional.sample_prior(streams)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Grey levels of samples at logsnr_max, denoised once more by the guided field."""
+        return self.conditional.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file.  Raises CheckpointError where it is missing or is not one."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: {type(content).__name__} found, allowed: a JSON object")
+    return content
+
+
+def scaling_for(low: float, high: float, channels: int) -> PixelScaling:
+    """The scaling of a model whose data range from ``low`` (black) to ``high`` (white).
+
+    A grey level is a bin of width (high - low)/256, as in Song et al. (2021): their bits/dim.
+    """
+    std = 1.0 / (high - low)
+    return PixelScaling((-low * std,) * channels, (std,) * channels)
+
+
+def ready(network: nn.Module) -> nn.Module:
+    """A network for evaluation only: no dropout, no gradients of weights."""
+    return network.eval().requires_grad_(False)
+
+
+def as_column(values: Tensor, x: Tensor) -> Tensor:
+    """One value a sample, shaped to multiply ``[batch, *shape]``."""
+    return values.view(-1, *[1] * (x.ndim - 1)).to(x)
+
+
+def expand_labels(label: int | None, x: Tensor) -> Tensor | None:
+    """A class label for every sample, or None."""
+    if label is None:
+        return None
+    return torch.full((len(x),), label, dtype=torch.long, device=x.device)
