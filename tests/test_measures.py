@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 
 from cartoonists.claims import Bootstrap
-from cartoonists.images import gaussian_blur, mean_pairwise_distance
+from cartoonists.images import frechet_distance, gaussian_blur, mean_pairwise_distance
 from cartoonists.measures import (
     compression_table,
     correlations,
     image_measures,
     jackknife,
     set_measures,
+    set_table,
+    spectrum_table,
 )
 
 
@@ -82,3 +84,34 @@ def test_correlations_stay_within_a_kind(rng):
     pearson = found[found["statistic"] == "pearson"]
     assert ((pearson["ci_low"] < 1 / np.hypot(1, 0.5)) & (pearson["ci_high"] > 0.85)).all()
     assert (found["value"] > 0.8).all()
+
+
+def test_set_table_compares_with_the_ordinary_samples(rng):
+    ordinary, data = rng.normal(size=(30, 4)) + 2, rng.normal(size=(60, 4)) + 2
+    features = np.stack([ordinary, 2 + 0.5 * (ordinary - 2)])
+    table = set_table(features, [1.5], data).set_index(["sample", "measure"])
+    ratio = table.loc[("high-density", "mean_pairwise_distance")]
+    assert ratio[["ratio", "ratio_ci_low", "ratio_ci_high"]].tolist() == pytest.approx([0.5] * 3)
+    assert ratio["switch_logsnr"] == 1.5 and ratio["n"] == 30
+    own = table.loc[("ordinary", "frechet_distance")]
+    assert own["value"] == pytest.approx(frechet_distance(ordinary, data[:30]))
+    real = table.loc[("data", "frechet_distance"), "value"]
+    assert real == pytest.approx(frechet_distance(data[30:], data[:30]))
+    assert table.loc[("high-density", "frechet_distance"), "value"] > own["value"]
+
+
+def test_too_few_images_leave_the_distance_out(rng):
+    features = rng.normal(size=(2, 12, 8)) + 3
+    few_data = set_table(features, [0.0], rng.normal(size=(10, 8)))
+    assert set(few_data["measure"]) == {"mean_pairwise_distance", "vendi_score"}
+    assert set(few_data["sample"]) == {"ordinary", "high-density"}
+    many = set_table(features[:, :, :7], [0.0], rng.normal(size=(12, 7)))
+    assert "frechet_distance" in set(many["measure"])  # 12 images are 1.7 a feature
+
+
+def test_spectrum_table_of_white_noise_is_flat(rng):
+    images = rng.integers(0, 256, (2, 200, 1, 12, 12), dtype=np.uint8)
+    table = spectrum_table(images, [0.5])
+    assert len(table) == 2 * 6
+    deviation = (table["power"] - (256**2 - 1) / 12) / table["power_se"]
+    assert deviation.abs().max() < 4 and deviation.std() > 0.3

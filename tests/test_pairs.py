@@ -10,6 +10,7 @@ from cartoonists.checkpoints import ImageModel
 from cartoonists.data import PixelScaling
 from cartoonists.pairs import (
     FlowSettings,
+    collect_images,
     flow_log_density,
     gains,
     high_density_pairs,
@@ -103,3 +104,24 @@ def test_switches_too_close_for_the_grid_are_refused():
         on_grid([-10.0, 0.0, 10.0], [1.0, -1.0])
     with pytest.raises(ValueError, match="switch_logsnr: 12.0 found"):
         high_density_pairs(mixture(2), [12.0], [0], base_steps=4, steps=4)
+
+
+def test_images_of_the_chunks_are_collected_by_seed():
+    def part(first, m):
+        images = (
+            np.arange(first, first + m)[None, :, None, None, None]
+            + 100 * np.arange(3)[:, None, None, None, None]
+        )
+        return {
+            "seeds": np.arange(first, first + m),
+            "switch_logsnr": np.array([-1.0, 1.0]),
+            "images": images.astype(np.uint8),
+        }
+
+    found = collect_images([part(0, 4), part(4, 4)], 6)
+    assert found["seeds"].tolist() == list(range(6))
+    assert found["images"][:, :, 0, 0, 0].tolist() == [
+        [0, 1, 2, 3, 4, 5], [100, 101, 102, 103, 104, 105], [200, 201, 202, 203, 204, 205]
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="images: 8 found in the chunks, expected at least 9"):
+        collect_images([part(0, 4), part(4, 4)], 9)

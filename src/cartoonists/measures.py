@@ -74,17 +74,70 @@ def set_measures(
     ``frechet_distance``, which is not FID: other features.  It needs more images than features and
     is biased upwards by about 1/n, so that only sets of equal size compare.
     """
-    measured = {
-        "mean_pairwise_distance": jackknife(
-            mean_pairwise_distance, features, confidence=confidence
-        ),
-        "vendi_score": jackknife(vendi_score, features, confidence=confidence),
+    return {
+        name: jackknife(statistic, features, confidence=confidence)
+        for name, statistic in _statistics(data).items()
     }
+
+
+def _statistics(data: np.ndarray | None) -> dict[str, Callable]:
+    statistics = {"mean_pairwise_distance": mean_pairwise_distance, "vendi_score": vendi_score}
     if data is not None:
-        measured["frechet_distance"] = jackknife(
-            lambda values: frechet_distance(values, data), features, confidence=confidence
-        )
-    return measured
+        statistics["frechet_distance"] = lambda values: frechet_distance(values, data)
+    return statistics
+
+
+def set_table(
+    features: np.ndarray,
+    switch_logsnr: Sequence[float],
+    data: np.ndarray,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Diversity, and Fréchet distance to the data, of each set of samples: one row a measure.
+
+    ``features [k + 1, n, d]`` of the ordinary samples and of the HD samples of each switch point,
+    ``data [m, d]`` of real images.  Columns: ``sample``, ``switch_logsnr``, ``measure``, ``value``
+    with ``ci_low`` and ``ci_high``, and the same as ``ratio`` to the ordinary samples (jackknife
+    over pairs).  n real images are the reference of the Fréchet distance, so that all sets have
+    equal sizes; the next n, where there are, give its value for real images (sample *data*).
+    Where there are too few images for the features it is left out.
+    """
+    ordinary, n = features[0], features.shape[1]
+    usable = enough_for_frechet(n, features.shape[2]) and len(data) >= n
+    reference = data[:n] if usable else None
+    sets = [("ordinary", float("nan"), ordinary)]
+    sets += [("high-density", s, f) for s, f in zip(switch_logsnr, features[1:], strict=True)]
+    if len(data) >= 2 * n:
+        sets.append(("data", float("nan"), data[n : 2 * n]))
+    rows = []
+    for sample, switch, values in sets:
+        measured = set_measures(values, reference, confidence)
+        for name, found in measured.items():
+            statistic = _statistics(reference)[name]
+            ratio = jackknife(
+                lambda a, b, f=statistic: f(a) / f(b), values, ordinary, confidence=confidence
+            )
+            interval = [found.value, found.low, found.high, ratio.value, ratio.low, ratio.high]
+            rows.append([sample, switch, name, n, *interval])
+    columns = ["sample", "switch_logsnr", "measure", "n", "value", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=[*columns, "ratio", "ratio_ci_low", "ratio_ci_high"])
+
+
+def spectrum_table(images: np.ndarray, switch_logsnr: Sequence[float]) -> pd.DataFrame:
+    """Mean radial power spectrum of each set ``images [k + 1, n, c, h, w]``, ordinary ones first.
+
+    Columns: ``sample``, ``switch_logsnr``, ``frequency_cycles_per_pixel``, ``power`` in squared
+    grey levels and its standard error over images, ``power_se``.
+    """
+    names = [("ordinary", float("nan")), *(("high-density", s) for s in switch_logsnr)]
+    tables = []
+    for (sample, switch), part in zip(names, images, strict=True):
+        frequencies, power = radial_power_spectrum(part)
+        columns = {"sample": sample, "switch_logsnr": switch}
+        columns |= {"frequency_cycles_per_pixel": frequencies, "power": power.mean(axis=0)}
+        error = power.std(axis=0, ddof=1) / np.sqrt(len(part))
+        tables.append(pd.DataFrame(columns | {"power_se": error}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def enough_for_frechet(n: int, dimensions: int) -> bool:

@@ -3,9 +3,10 @@
 And the one estimator of log p, a PF-ODE on a fixed grid, that measures all of them alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from cartoonists.tracking import reverse_sde_path
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """The PF-ODE in ``steps`` uniform RK4 steps with ``probes`` fresh Hutchinson probes a stage."""
+    """The PF-ODE in ``steps`` uniform Adams steps, ``probes`` fresh Hutchinson probes at each."""
 
     steps: int
     probes: int = 1
@@ -118,7 +119,7 @@ def flow_log_density(
     is more precise than either.
     """
     return ode_log_density(
-        model, x, settings.steps, "rk4", "hutchinson", seeds=seeds, probes=settings.probes,
+        model, x, settings.steps, "adams", "hutchinson", seeds=seeds, probes=settings.probes,
         basis=basis, callback=callback,
     ).log_density  # fmt: skip
 
@@ -160,3 +161,19 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     branch = table[table["sample"] == "high-density"]
     values = branch.pivot(index="seed", columns="switch_logsnr", values="log_density_nats")
     return values.sub(ordinary, axis=0)
+
+
+def collect_images(parts: Sequence[Mapping[str, np.ndarray]], n: int) -> dict[str, np.ndarray]:
+    """Images of the first n seeds from the chunks' arrays.
+
+    Each part holds ``seeds [m]``, ``switch_logsnr [k]`` and ``images [k + 1, m, c, h, w]``, the
+    ordinary samples first.  Raises ValueError where the parts have fewer than n.
+    """
+    found = sum(len(part["seeds"]) for part in parts)
+    if found < n:
+        raise ValueError(f"images: {found} found in the chunks, expected at least {n}")
+    return {
+        "seeds": np.concatenate([part["seeds"] for part in parts])[:n],
+        "switch_logsnr": parts[0]["switch_logsnr"],
+        "images": np.concatenate([part["images"] for part in parts], axis=1)[:, :n],
+    }

@@ -17,16 +17,16 @@ rule blur_table:
         "results/logs/{dataset}/{model}/blur.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/blur.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=BLUR,
         data_dir=config["data_dir"],
         code=code_hash("workflow/scripts/blur.py"),
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/blur.py"
 
@@ -41,15 +41,15 @@ rule blur_claims:
         "results/logs/blur_claims.log",
     benchmark:
         "results/benchmarks/blur_claims.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/blur_claims.py"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/blur_claims.py"
 
@@ -79,13 +79,13 @@ rule blur:
         notebook="results/notebooks/blur.ipynb",
     benchmark:
         "results/benchmarks/blur.tsv"
-    params:
-        models=list(MODELS),
-        code=code_hash("notebooks/blur.ipynb"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        models=list(MODELS),
+        code=code_hash("notebooks/blur.ipynb"),
     notebook:
         "../../notebooks/blur.ipynb"

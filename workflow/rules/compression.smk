@@ -23,6 +23,11 @@ rule compression_table:
         "results/logs/{dataset}/{model}/compression.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/compression.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=COMPRESSION,
@@ -31,11 +36,6 @@ rule compression_table:
         data_dir=config["data_dir"],
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/compression.py"),
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/compression.py"
 
@@ -50,14 +50,14 @@ rule compression_claims:
         "results/logs/compression_claims.log",
     benchmark:
         "results/benchmarks/compression_claims.tsv"
-    params:
-        models=list(MODELS),
-        code=code_hash("workflow/scripts/compression_claims.py"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        models=list(MODELS),
+        code=code_hash("workflow/scripts/compression_claims.py"),
     script:
         "../scripts/compression_claims.py"
 
@@ -65,9 +65,7 @@ rule compression_claims:
 rule compression:
     """Log-density against PNG size, every codec's correlation, and local intrinsic dimension."""
     input:
-        expand(
-            "results/{name}/compression{table}.csv", name=MODELS, table=["", "_correlations"]
-        ),
+        expand("results/{name}/compression{table}.csv", name=MODELS, table=["", "_correlations"]),
     output:
         report(
             "results/figures/compression_png.png",
@@ -97,13 +95,13 @@ rule compression:
         notebook="results/notebooks/compression.ipynb",
     benchmark:
         "results/benchmarks/compression.tsv"
-    params:
-        models=list(MODELS),
-        code=code_hash("notebooks/compression.ipynb"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        models=list(MODELS),
+        code=code_hash("notebooks/compression.ipynb"),
     notebook:
         "../../notebooks/compression.ipynb"

@@ -16,6 +16,11 @@ rule high_density_chunk:
         "results/logs/{dataset}/{model}/high_density-{chunk}.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density-{chunk}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seeds=lambda w: chunk_range(config["seed"], int(w.chunk), config["chunk_size"]),
@@ -23,11 +28,6 @@ rule high_density_chunk:
         base_steps=config["likelihood"]["estimators"]["sde_steps"],
         settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow")},
         code=code_hash("workflow/scripts/high_density_chunk.py"),
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/high_density_chunk.py"
 
@@ -42,14 +42,14 @@ rule high_density_table:
         "results/logs/{dataset}/{model}/high_density.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density.tsv"
-    params:
-        keep=("seed", config["seed"] + HIGH_DENSITY["n_pairs"]),
-        code=code_hash("workflow/scripts/concatenate.py"),
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
+    params:
+        keep=("seed", config["seed"] + HIGH_DENSITY["n_pairs"]),
+        code=code_hash("workflow/scripts/concatenate.py"),
     script:
         "../scripts/concatenate.py"
 
@@ -66,6 +66,11 @@ rule high_density_sets:
         "results/logs/{dataset}/{model}/high_density_sets.log",
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density_sets.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         n=HIGH_DENSITY["n_pairs"],
         shown=HIGH_DENSITY["n_shown"],
@@ -73,11 +78,6 @@ rule high_density_sets:
         data_dir=config["data_dir"],
         confidence=config["confidence"],
         code=code_hash("workflow/scripts/high_density_sets.py"),
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/high_density_sets.py"
 
@@ -93,15 +93,15 @@ rule high_density_claims:
         "results/logs/high_density_claims.log",
     benchmark:
         "results/benchmarks/high_density_claims.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/high_density_claims.py"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/high_density_claims.py"
 
@@ -158,14 +158,14 @@ rule high_density:
         notebook="results/notebooks/high_density.ipynb",
     benchmark:
         "results/benchmarks/high_density.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         models=list(MODELS),
         confidence=config["confidence"],
         code=code_hash("notebooks/high_density.ipynb"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/cpu.yaml"
     notebook:
         "../../notebooks/high_density.ipynb"

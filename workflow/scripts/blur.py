@@ -13,7 +13,10 @@ with job(snakemake) as record:
     n = settings["n_images"]
     samples = collect_images([read_arrays(name)[0] for name in snakemake.input.samples], n)
     real = held_out_images(model.card["data"]["name"], params.data_dir).images[:n]
-    sources = {"data": (real, range(len(real))), "samples": (samples["images"][0], samples["seeds"])}
+    sources = {
+        "data": (real, range(len(real))),
+        "samples": (samples["images"][0], samples["seeds"]),
+    }
     tables = [
         degradation_curves(
             model, images, seeds, settings["strengths"], FlowSettings(**settings["flow"]), basis

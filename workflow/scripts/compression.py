@@ -17,7 +17,7 @@ with job(snakemake) as record:
     model = load_model(params.model["reference"])
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
     settings = CompressionSettings(**params.settings, flow=FlowSettings(**params.flow))
-    found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], settings.n_images)
+    found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], params.n_samples)
     pairs = pd.read_csv(snakemake.input.pairs)
     real = held_out_images(model.card["data"]["name"], params.data_dir).images
     samples = sample_rows(model, pairs, found, settings, basis)

@@ -1,0 +1,104 @@
+"""Log-density, size in every codec and local intrinsic dimension of the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cartoonists.bases import Basis
+from cartoonists.checkpoints import ImageModel
+from cartoonists.claims import Bootstrap
+from cartoonists.degradations import noised_image
+from cartoonists.dimension import local_intrinsic_dimension
+from cartoonists.likelihood import bits_per_dim
+from cartoonists.measures import compression_table, correlations
+from cartoonists.pairs import FlowSettings, flow_log_density
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """Images of each kind, the noise levels and probes of the local dimension, the estimator."""
+
+    n_images: int
+    lid_logsnr: Sequence[float]
+    lid_probes: int
+    flow: FlowSettings
+
+
+def described(
+    model: ImageModel,
+    images: np.ndarray,
+    seeds: Sequence[int],
+    log_density: np.ndarray,
+    settings: CompressionSettings,
+    basis: Basis | None = None,
+) -> pd.DataFrame:
+    """One row a uint8 image: log-density, bytes in every codec, local intrinsic dimension.
+
+    Columns: ``seed``, ``dimensions``, ``log_density_nats``, ``bits_per_dim``, ``<codec>_bytes``,
+    ``total_variation``, ``lid_at_<λ>`` at the grey levels' centres, samples and data alike.
+    """
+    table = pd.DataFrame(
+        {"seed": list(seeds), "dimensions": model.dimensions, "log_density_nats": log_density}
+    )
+    table["bits_per_dim"] = bits_per_dim(
+        torch.as_tensor(log_density), model.dimensions, model.log_pixels_per_unit
+    )
+    table = pd.concat([table, compression_table(images)], axis=1)
+    x = model.from_pixels(torch.from_numpy(images))
+    for logsnr in settings.lid_logsnr:
+        table[f"lid_at_{logsnr:g}"] = local_intrinsic_dimension(
+            model, x, logsnr, "hutchinson", seeds=seeds, probes=settings.lid_probes, basis=basis
+        )
+    return table
+
+
+def data_rows(
+    model: ImageModel, images: np.ndarray, settings: CompressionSettings, basis: Basis | None = None
+) -> pd.DataFrame:
+    """`described` for real images, by the estimator that measured the samples; kind *data*."""
+    seeds = range(len(images))
+    noisy = noised_image(model, images, seeds)
+    log_density = flow_log_density(model, noisy, seeds, settings.flow, basis).numpy()
+    table = described(model, images, seeds, log_density, settings, basis)
+    return table.assign(kind="data", switch_logsnr=np.nan)
+
+
+def sample_rows(
+    model: ImageModel,
+    pairs: pd.DataFrame,
+    found: dict[str, np.ndarray],
+    settings: CompressionSettings,
+    basis: Basis | None = None,
+) -> pd.DataFrame:
+    """`described` for ordinary and HD samples whose log-densities stand in ``pairs``.
+
+    ``pairs`` is the table of HD pairs and ``found`` their images (`collect_images`).
+    """
+    sets = [("ordinary", np.nan), *(("high-density", s) for s in found["switch_logsnr"])]
+    tables = []
+    for (kind, switch), images in zip(sets, found["images"], strict=True):
+        rows = pairs[pairs["sample"] == kind]
+        if kind == "high-density":
+            rows = rows[np.isclose(rows["switch_logsnr"], switch)]
+        density = rows.set_index("seed").loc[found["seeds"], "log_density_nats"].to_numpy()
+        table = described(model, images, found["seeds"], density, settings, basis)
+        tables.append(table.assign(kind=kind, switch_logsnr=switch))
+    return pd.concat(tables, ignore_index=True)
+
+
+def density_correlations(table: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Correlations within each kind: log-density with every size and dimension, dimension with PNG.
+
+    Kinds with fewer than three images are left out.
+    """
+    table = table.groupby("kind", sort=False).filter(lambda part: len(part) >= 3)
+    sizes = [name for name in table if name.endswith("_bytes")] + ["total_variation"]
+    dimensions = [name for name in table if name.startswith("lid_at_")]
+    parts = [
+        correlations(table, ["log_density_nats"], sizes + dimensions, bootstrap),
+        correlations(table, dimensions, ["png_bytes"], bootstrap),
+    ]
+    return pd.concat(parts, ignore_index=True)

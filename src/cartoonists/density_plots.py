@@ -1,0 +1,321 @@
+"""Figures of high-density sampling, blur and compression; each draws tables, a panel a model."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cartoonists.claims import Bootstrap, Interval
+from cartoonists.pairs import gains
+from cartoonists.plots import PALETTE, median_band
+
+SWITCH = "switch point λ (logSNR)"
+DETAIL = {
+    "gradient_energy": "gradient energy",
+    "fine_power": "power of fine waves",
+    "png_bytes": "PNG bytes",
+    "distinct_colours": "distinct colours",
+}
+SETS = {
+    "mean_pairwise_distance": "mean pairwise distance\n[feature units]",
+    "vendi_score": "Vendi score\n[effective images]",
+    "frechet_distance": "Fréchet distance to data\n[squared feature units]",
+}
+KINDS = {"data": "real images", "ordinary": "ordinary samples", "high-density": "HD samples"}
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+def _panels(tables: Tables, rows: int, width: float = 2.7, height: float = 2.3, **options):
+    figure, axes = plt.subplots(
+        rows,
+        len(tables),
+        figsize=(width * len(tables) + 0.7, height * rows + 0.6),
+        squeeze=False,
+        layout="constrained",
+        **options,
+    )
+    for axis, model in zip(axes[0], tables, strict=True):
+        axis.set_title(model)
+    return figure, axes
+
+
+def _legend(figure: Figure, axis: Axes, columns: int = 4) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def _with_bars(axis: Axes, x: Sequence[float], intervals: Sequence[Interval], **style) -> None:
+    y = np.array([i.value for i in intervals])
+    ends = np.array([[i.value - i.low, i.high - i.value] for i in intervals]).T
+    axis.errorbar(x, y, yerr=np.maximum(ends, 0), capsize=2, markersize=4, **style)
+
+
+def _ramp(n: int) -> list:
+    return sns.color_palette("viridis", n)
+
+
+def image_grid(found: Mapping[str, np.ndarray], table: pd.DataFrame, title: str) -> Figure:
+    """Images by switch point, ordinary samples first; log-density and PNG bytes under each.
+
+    ``found`` holds ``images [k + 1, n, c, h, w]``, ``seeds`` and ``switch_logsnr``; ``table`` the
+    rows of the same samples.
+    """
+    images, seeds = found["images"], found["seeds"]
+    names = ["ordinary", *(f"HD from\nλ = {s:g}" for s in found["switch_logsnr"])]
+    figure, axes = plt.subplots(
+        *images.shape[:2],
+        figsize=(1.05 * images.shape[1] + 0.8, 1.3 * len(images) + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    keyed = table.assign(switch=table["switch_logsnr"].round(6)).set_index(["switch", "seed"])
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")
+    for i, name in enumerate(names):
+        for j, seed in enumerate(seeds):
+            switch = round(float(found["switch_logsnr"][i - 1]), 6) if i else None
+            row = keyed.loc[(switch, seed)] if i else ordinary.loc[seed]
+            _picture(axes[i, j], images[i, j], row)
+        axes[i, 0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(f"{title}: log-density [nats/dim], PNG [bytes]")
+    return figure
+
+
+def _picture(axis: Axes, image: np.ndarray, row: pd.Series) -> None:
+    shown = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    sns.despine(ax=axis, left=True, bottom=True)
+    per_dim = row["log_density_nats"] / row["dimensions"]
+    axis.set_xlabel(f"{per_dim:.2f}, {row['png_bytes']:.0f}", fontsize=7, labelpad=1)
+
+
+def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """Gain of HD over ordinary samples in nats, and the share of pairs in which HD is higher."""
+    figure, axes = _panels(tables, 2, sharex="col")
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        values = gains(table)
+        switches = list(values.columns)
+        median_band(column[0], switches, values.to_numpy(), marker="o", markersize=4)
+        column[0].axhline(0, color="0.3", linewidth=0.8)
+        column[0].axhline(table["dimensions"].iloc[0] / 2, color="0.3", linestyle=":")
+        shares = [bootstrap.mean((values[s] > 0).astype(float)) for s in switches]
+        _with_bars(column[1], switches, shares, marker="o")
+        column[1].axhline(0.5, color="0.3", linewidth=0.8)
+        column[1].set_ylim(-0.05, 1.05)
+        column[1].set_xlabel(SWITCH)
+    axes[0, 0].set_ylabel("log-density, HD - ordinary\n[nats]")
+    axes[1, 0].set_ylabel("share of pairs,\nHD higher")
+    return figure
+
+
+def ratio_of_means(table: pd.DataFrame, measure: str, bootstrap: Bootstrap) -> dict:
+    """Mean of a measure over HD samples by that of ordinary ones, by switch point, paired."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")[measure]
+    branch = table[table["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values=measure)
+
+    def ratio(a, b, axis):
+        return np.mean(a, axis=axis) / np.mean(b, axis=axis)
+
+    base = ordinary.loc[values.index]
+    return {s: bootstrap.interval(ratio, values[s], base) for s in values.columns}
+
+
+def detail_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """Measures of detail of HD samples relative to ordinary ones against the switch point."""
+    figure, axes = _panels(tables, 1, height=2.8)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        for marker, (measure, label) in zip("osD^", DETAIL.items(), strict=True):
+            found = ratio_of_means(table, measure, bootstrap)
+            _with_bars(axis, list(found), list(found.values()), marker=marker, label=label)
+        axis.axhline(1, color="0.3", linewidth=0.8)
+        axis.set_yscale("log")
+        axis.set_xlabel(SWITCH)
+    axes[0, 0].set_ylabel("HD / ordinary")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def spectra(tables: Tables) -> Figure:
+    """Radial power spectra of ordinary (black) and HD samples, by switch point."""
+    figure, axes = _panels(tables, 1, height=2.9)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        switches = sorted(table["switch_logsnr"].dropna().unique())
+        colours = dict(zip(switches, _ramp(len(switches)), strict=True))
+        for switch in [None, *switches]:
+            chosen = (
+                table["sample"] == "ordinary"
+                if switch is None
+                else (table["switch_logsnr"] == switch)
+            )
+            part = table[chosen]
+            x, y, se = (part[c] for c in ("frequency_cycles_per_pixel", "power", "power_se"))
+            colour = "black" if switch is None else colours[switch]
+            label = "ordinary" if switch is None else f"λ = {switch:g}"
+            axis.plot(x, y, color=colour, label=label)
+            low = np.maximum(y - 1.96 * se, y * 0.1)
+            axis.fill_between(x, low, y + 1.96 * se, color=colour, alpha=0.2, linewidth=0)
+        axis.set(xscale="log", yscale="log", xlabel="frequency [cycles/pixel]")
+    axes[0, 0].set_ylabel("power [squared grey levels]")
+    _legend(figure, axes[0, 0], 7)
+    return figure
+
+
+def set_curves(tables: Tables) -> Figure:
+    """Diversity and Fréchet distance of HD samples against the switch point."""
+    figure, axes = _panels(tables, len(SETS), height=2.0, sharex="col")
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        for axis, measure in zip(column, SETS, strict=True):
+            rows = table[table["measure"] == measure]
+            branch = rows[rows["sample"] == "high-density"].sort_values("switch_logsnr")
+            found = [Interval(*r) for r in branch[["value", "ci_low", "ci_high"]].to_numpy()]
+            if not found:
+                axis.text(0.5, 0.5, "too few real images", ha="center", transform=axis.transAxes)
+                continue
+            _with_bars(axis, branch["switch_logsnr"], found, marker="o", label="HD samples")
+            for sample, style in (("ordinary", "--"), ("data", ":")):
+                for value in rows.loc[rows["sample"] == sample, "value"]:
+                    axis.axhline(value, color="0.3", linestyle=style, label=KINDS[sample])
+        column[-1].set_xlabel(SWITCH)
+    for axis, label in zip(axes[:, 0], SETS.values(), strict=True):
+        axis.set_ylabel(label)
+    _legend(figure, axes[0, 0], 3)
+    return figure
+
+
+OPERATION_LABELS = {
+    "blur": "blur [pixels]",
+    "noise": "added noise [grey levels]",
+    "contrast": "contrast [factor]",
+    "down-up": "shrunk and enlarged [factor]",
+}
+
+
+def blur_curves(tables: Tables) -> Figure:
+    """Change of log p in nats/dim under each operation (rows), real and sampled images."""
+    operations = list(OPERATION_LABELS)
+    figure, axes = _panels(tables, len(operations), height=1.9)
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
+        for axis, operation in zip(column, operations, strict=True):
+            part = main[main["operation"] == operation]
+            for marker, (source, rows) in zip("os", part.groupby("source"), strict=False):
+                values = rows.pivot(index="seed", columns="step", values="log_density_nats")
+                change = values.sub(values[0], axis=0) / table["dimensions"].iloc[0]
+                style = {"marker": marker, "label": source, "markersize": 3.5}
+                median_band(axis, list(change.columns), change.to_numpy(), **style)
+            strengths = part.drop_duplicates("step").sort_values("step")
+            axis.set_xticks(strengths["step"], [f"{s:g}" for s in strengths["strength"]])
+            axis.tick_params(axis="x", labelsize=7)
+            axis.axhline(0, color="0.3", linewidth=0.8)
+            axis.set_xlabel(OPERATION_LABELS[operation])
+    for axis in axes[:, 0]:
+        axis.set_ylabel("change of log p\n[nats/dim]")
+    _legend(figure, axes[0, 0], 2)
+    return figure
+
+
+def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """Share of blur steps that raise log p at each noise level, real and sampled images."""
+    from cartoonists.degradations import rises
+
+    figure, axes = _panels(tables, 1, height=2.6)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        blur = table[(table["repeat"] == 0) & (table["operation"] == "blur")]
+        for marker, (source, part) in zip("os", blur.groupby("source"), strict=False):
+            levels = sorted(part["logsnr"].unique())
+            shares = [
+                bootstrap.mean((rises(part[part["logsnr"] == level]) > 0).mean(axis=1))
+                for level in levels
+            ]
+            _with_bars(axis, levels, shares, marker=marker, label=source, linewidth=0.8)
+        axis.axhline(0.5, color="0.3", linewidth=0.8)
+        axis.set_ylim(-0.05, 1.05)
+        axis.set_xlabel("noise level λ (logSNR)")
+    axes[0, 0].set_ylabel("share of blur steps\nthat raise log p")
+    _legend(figure, axes[0, 0], 2)
+    return figure
+
+
+def _scatter_kinds(axis: Axes, table: pd.DataFrame, x: str, y: str, per_dim: bool) -> None:
+    scale = table["dimensions"] if per_dim else 1.0
+    table = table.assign(**{y: table[y] / scale})
+    branch = table[table["kind"] == "high-density"]
+    axis.scatter(
+        branch[x], branch[y], c=branch["switch_logsnr"], cmap="viridis", s=5, alpha=0.5, linewidth=0
+    )
+    colours = sns.color_palette(PALETTE)
+    for kind, colour, marker in (("ordinary", "black", "o"), ("data", colours[3], "^")):
+        part = table[table["kind"] == kind]
+        style = {"s": 9, "color": colour, "marker": marker, "alpha": 0.7, "linewidth": 0}
+        axis.scatter(part[x], part[y], label=KINDS[kind], **style)
+
+
+def png_scatter(tables: Tables) -> Figure:
+    """Log-density against PNG size; each panel gives Pearson's correlation within each kind."""
+    figure, axes = _panels(tables, 1, height=3.0)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        _scatter_kinds(axis, table, "png_bytes", "log_density_nats", per_dim=True)
+        lines = [
+            f"{KINDS[kind]}: r = {part['png_bytes'].corr(part['log_density_nats']):.2f}"
+            for kind, part in table.groupby("kind", sort=False)
+        ]
+        axis.text(0.02, 0.02, "\n".join(lines), transform=axis.transAxes, fontsize=7)
+        axis.set_xlabel("PNG size [bytes]")
+    axes[0, 0].set_ylabel("log-density [nats/dim]")
+    _legend(figure, axes[0, 0], 2)
+    _switch_bar(figure, axes, tables)
+    return figure
+
+
+def _switch_bar(figure: Figure, axes: np.ndarray, tables: Tables) -> None:
+    values = pd.concat([t["switch_logsnr"] for t in tables.values()])
+    norm = mpl.colors.Normalize(values.min(), values.max())
+    mappable = mpl.cm.ScalarMappable(norm, "viridis")
+    figure.colorbar(mappable, ax=axes, label=f"HD: {SWITCH}", shrink=0.8)
+
+
+def codec_correlations(tables: Tables) -> Figure:
+    """Pearson correlation of log-density with every size, within each kind of images."""
+    figure, axes = _panels(tables, 1, height=3.2, sharey=True)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        chosen = (table["statistic"] == "pearson") & (table["x"] == "log_density_nats")
+        rows = table[chosen & ~table["y"].str.startswith("lid_at_")]
+        names = list(rows["y"].unique())
+        for shift, (kind, part) in enumerate(rows.groupby("kind", sort=False)):
+            found = [Interval(*r) for r in part[["value", "ci_low", "ci_high"]].to_numpy()]
+            place = np.arange(len(names)) + 0.2 * (shift - 1)
+            _with_bars(axis, place, found, marker="osD"[shift], linestyle="none", label=KINDS[kind])
+        labels = [name.removesuffix("_bytes").replace("_", " ") for name in names]
+        axis.set_xticks(range(len(names)), labels, rotation=60, ha="right")
+        axis.axhline(0, color="0.3", linewidth=0.8)
+        axis.set_ylim(-1.05, 1.05)
+    axes[0, 0].set_ylabel("Pearson correlation of size\nwith log-density")
+    _legend(figure, axes[0, 0], 3)
+    return figure
+
+
+def dimension_scatter(tables: Tables) -> Figure:
+    """Local intrinsic dimension, at the middle noise level, against log-density and PNG size."""
+    figure, axes = _panels(tables, 2)
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        names = [name for name in table if name.startswith("lid_at_")]
+        name = names[len(names) // 2]
+        for axis, x in zip(column, ("log_density_nats", "png_bytes"), strict=True):
+            shown = table.assign(log_density_nats=table["log_density_nats"] / table["dimensions"])
+            _scatter_kinds(axis, shown, x, name, per_dim=False)
+        column[0].set_xlabel("log-density [nats/dim]")
+        column[1].set_xlabel("PNG size [bytes]")
+        level = name.removeprefix("lid_at_")
+        column[0].set_ylabel(f"local dimension at λ = {level}")
+        column[1].set_ylabel(f"local dimension at λ = {level}")
+    _legend(figure, axes[0, 0], 2)
+    _switch_bar(figure, axes, tables)
+    return figure
