@@ -88,12 +88,10 @@ def _fetch_once(url: str, sha256: str, target: Path) -> None:
         raise _Passing(f"{url}: {_network_reason(error)}") from None
     except requests.RequestException as error:
         raise _Passing(f"{url}: cut off ({type(error).__name__})") from None
-    except ValueError as error:  # of pooch: another checksum
-        found = re.search(r"[0-9a-f]{64}\W*$", str(error))
-        raise DownloadError(
-            f"{url}: sha256 {found[0].strip(' .') if found else 'of something else'} found, "
-            f"expected {sha256}"
-        ) from None
+    except ValueError as error:  # of pooch: another checksum, and the file is gone
+        others = set(re.findall(r"[0-9a-f]{64}", str(error))) - {sha256}
+        found = ", ".join(sorted(others)) or "another"
+        raise DownloadError(f"{url}: sha256 {found} found, expected {sha256}") from None
 
 
 def _network_reason(error: Exception) -> str:
