@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,15 @@ from jsonschema import Draft202012Validator, ValidationError
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 BUNDLED = Path(__file__).resolve().parents[1] / "resources" / "models"
+EXECUTION_DEFAULTS = {  # the library's own
+    "device": "auto",
+    "precision": "fp32",
+    "state": "float64",
+    "compile": False,
+    "batch_size": 128,
+}
+SOURCES = "bundled, path, path:<path>, url:<address>, hf:org/name@revision"
+SOURCE = re.compile(r"bundled|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+")
 RESERVED = ("benchmarks", "claims", "figures", "logs", "notebooks", "theory")  # under results/
 
 
@@ -24,11 +34,13 @@ class ConfigError(ValueError):
 def checked_models(config: Any) -> dict[str, dict[str, str]]:
     """The models to run, by name: ``reference`` for the library and ``sha256`` of the weights.
 
+    A model that a rule has to fetch first has its ``spec`` too, and one that does not run as the
+    library would by default has its settings in ``execution``.
     Exits with one line on stderr where ``config`` cannot be run (see `check`).
     """
     try:
         check(config)
-        return {name: _checkpoint(name, config["models"][name]) for name in config["run_models"]}
+        return {name: _model(name, config) for name in config["run_models"]}
     except ConfigError as error:
         sys.exit(f"config error: {error}")
 
@@ -43,7 +55,26 @@ def check(config: Any) -> None:
         raise ConfigError(_one_line(problems[0]) + more)
 
 
-def _checkpoint(name: str, model: dict) -> dict[str, str]:
+def _model(name: str, config: dict) -> dict[str, Any]:
+    model = config["models"][name]
+    kind, _, place = model["source"].partition(":")
+    if kind == "path":
+        place = place or model["path"]
+    plain = model.keys() <= {"source", "path", "sha256", "data"} and kind in ("bundled", "path")
+    if plain:
+        found = _checkpoint(name, {**model, "source": kind, "path": place})
+    else:
+        if kind == "path" and not Path(place).exists():
+            raise ConfigError(f"models.{name}: {place} found, allowed: an existing file or folder")
+        spec = {key: value for key, value in model.items() if key != "path"}
+        spec["source"] = f"path:{place}" if kind == "path" else model["source"]
+        record = f"results/{name}/model.json"
+        found = {"reference": record, "sha256": model.get("sha256"), "spec": spec}
+    changed = {k: v for k, v in config["execution"].items() if v != EXECUTION_DEFAULTS[k]}
+    return {**found, "execution": changed} if changed else found
+
+
+def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     """Reference and SHA-256 of a checkpoint.  Raises ConfigError where it is missing or altered."""
     bundled = model["source"] == "bundled"
     weights = BUNDLED / f"{name}.safetensors" if bundled else Path(model["path"])
@@ -84,10 +115,26 @@ def _contradictions(config: dict) -> Iterator[str]:
     for name, model in config["models"].items():
         if name.split("/")[0] in RESERVED:
             yield f"models.{name}: found, allowed: a data set name not in {', '.join(RESERVED)}"
-        if (model["source"] == "path") != ("path" in model):
-            yield f"models.{name}: source {model['source']!r} found, allowed: 'path', with a path"
-        if "sha256" in model and model["source"] != "path":
-            yield f"models.{name}.sha256: found, allowed: with source 'path' only"
+        yield from _model_contradictions(f"models.{name}", model)
+
+
+def _model_contradictions(key: str, model: dict) -> Iterator[str]:
+    source = model["source"]
+    if not SOURCE.fullmatch(source):
+        yield f"{key}.source: {source!r} found, allowed: {SOURCES}"
+    if (source == "path") != ("path" in model):
+        yield f"{key}: source {source!r} found, allowed: 'path', with a path"
+    if "sha256" in model and source == "bundled":
+        yield f"{key}.sha256: found, allowed: with another source than 'bundled'"
+    if source.startswith("url:") and not model.keys() >= {"sha256", "card_sha256"}:
+        yield f"{key}: sha256 or card_sha256 missing, allowed: both, with source url"
+    revision = source.rpartition("@")[2]
+    pinned = re.fullmatch("[0-9a-f]{40}", revision) or "sha256" in model
+    if source.startswith("hf:") and not pinned:
+        yield (
+            f"{key}.source: revision {revision!r} found, allowed: a commit of 40 hexadecimal "
+            "digits (or any revision, with sha256)"
+        )
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

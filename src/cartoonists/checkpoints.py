@@ -208,7 +208,7 @@ def bundled_models() -> list[str]:
 def load_model(
     name: str | Path | ModelSpec | Mapping[str, Any],
     *,
-    device: str = "cpu",
+    device: str = "auto",
     batch_size: int | str = 128,
     precision: str = "fp32",
     state: str = "float64",

@@ -1,8 +1,39 @@
-# What belongs to a model and not to one experiment: its Stein table.
+# What belongs to a model and not to one experiment: the model itself, and its Stein table.
+
+
+def fetched(wildcards):
+    """The record of a model that has to be fetched; bundled ones are there."""
+    model = MODELS[f"{wildcards.dataset}/{wildcards.model}"]
+    return [model["reference"]] if "spec" in model else []
+
+
+rule fetch_model:
+    """A model brought onto this machine: where it is, and the SHA-256 of its files.
+
+    The only rule that touches the network; later runs take the model from its cache.
+    """
+    output:
+        "results/{dataset}/{model}/model.json",
+    log:
+        "results/logs/{dataset}/{model}/fetch_model.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{model}/fetch_model.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        spec=lambda w: MODELS[f"{w.dataset}/{w.model}"]["spec"],
+        downloads=config["downloads"],
+    script:
+        "../scripts/fetch_model.py"
 
 
 rule stein:
     """Stein table of a model, in the basis that serves it best."""
+    input:
+        fetched,
     output:
         "results/{dataset}/{model}/stein.npz",
     log:

@@ -8,7 +8,7 @@ from cartoonists.pairs import FlowSettings, collect_images
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings
-    model = load_model(params.model["reference"])
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
     n = settings["n_images"]
     samples = collect_images([read_arrays(name)[0] for name in snakemake.input.samples], n)

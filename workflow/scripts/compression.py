@@ -14,7 +14,7 @@ from cartoonists.pairs import FlowSettings, collect_images
 
 with job(snakemake) as record:
     params = snakemake.params
-    model = load_model(params.model["reference"])
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
     settings = CompressionSettings(**params.settings, flow=FlowSettings(**params.flow))
     found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], params.n_samples)

@@ -9,7 +9,7 @@ from cartoonists.evaluation import (
 
 with job(snakemake) as record:
     params = snakemake.params
-    model = load_model(params.model["reference"])
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     images = held_out_images(model.card["data"]["name"], params.data_dir).images
     chosen = [i for i in range(*params.images) if i < len(images)]

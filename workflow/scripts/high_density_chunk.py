@@ -9,7 +9,7 @@ from cartoonists.pairs import FlowSettings, high_density_pairs, pair_log_densiti
 
 with job(snakemake) as record:
     params = snakemake.params
-    model = load_model(params.model["reference"])
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     pairs = high_density_pairs(
         model,

@@ -4,7 +4,7 @@ from cartoonists.evaluation import LikelihoodSettings, sample_log_densities, tab
 
 with job(snakemake) as record:
     params = snakemake.params
-    model = load_model(params.model["reference"])
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     settings = LikelihoodSettings(**params.settings)
     table = sample_log_densities(model, stein, range(*params.seeds), settings)
