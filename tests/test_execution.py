@@ -1,0 +1,102 @@
+"""Device, precision and batch size: what they change, and by how much on a closed form."""
+
+import pytest
+import torch
+from torch import nn
+
+from cartoonists import VP, Gaussian, NetworkScore, ode_log_density, track_reverse_sde
+from cartoonists.execution import Execution, largest_batch
+
+SHAPE = (1, 8, 8)
+
+
+class ExactNetwork(nn.Module):
+    """ε of N(0, 0.3) data, the x-dependence through a convolution that autocast acts on."""
+
+    def __init__(self):
+        super().__init__()
+        self.identity = nn.Conv2d(1, 1, 1, bias=False)
+        nn.init.ones_(self.identity.weight)
+
+    def forward(self, x, logsnr):
+        alpha2, sigma2 = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)
+        factor = sigma2.sqrt() / (0.3 * alpha2 + sigma2)
+        return self.identity(x) * factor.view(-1, 1, 1, 1)
+
+
+def exact_model(**settings):
+    network = ExactNetwork().requires_grad_(False)
+    return Execution(**settings).apply(NetworkScore(network, SHAPE, VP()))
+
+
+def errors(**settings):
+    """Tracked minus true log-density (nats) over samples, against the float64 closed form."""
+    model, target = exact_model(**settings), Gaussian(torch.zeros(SHAPE), 0.3, VP())
+    x = target.sample(4, seed=3)
+    found = ode_log_density(model, x, steps=48, divergence="hutchinson").log_density
+    assert found.dtype == torch.float64
+    return (found - target.log_prob(x)).abs().max().item()
+
+
+def test_reduced_precision_costs_little_and_more_the_coarser_it_is():
+    """D = 64; Hutchinson is exact for a multiple of the identity, so what is left is rounding."""
+    full, single = errors(), errors(state="float32")
+    half, brain = errors(precision="fp16"), errors(precision="bf16")
+    assert full < 0.05 and abs(single - full) < 5e-3
+    assert full < half < brain < 1.0
+
+
+def test_float32_state_stays_float32_through_every_path():
+    model = exact_model(state="float32")
+    run = track_reverse_sde(model, n=2, steps=4, covariance="none")
+    assert run.x.dtype == torch.float32 and run.log_density.dtype == torch.float64
+    euler = track_reverse_sde(model, n=2, steps=4, method="euler-maruyama")
+    assert euler.x.dtype == torch.float32 and euler.log_density.dtype == torch.float64
+    wide = track_reverse_sde(exact_model(), n=2, steps=4, covariance="none")
+    torch.testing.assert_close(run.x.double(), wide.x, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_size_is_the_largest_that_fits():
+    tried = []
+
+    def trial(n):
+        tried.append(n)
+        if n > 24:
+            raise torch.OutOfMemoryError
+
+    assert largest_batch(trial, 1024) == 16 and tried == [1, 2, 4, 8, 16, 32]
+    assert largest_batch(lambda n: None, 8) == 8
+    with pytest.raises(ValueError, match="not even one sample"):
+        largest_batch(lambda n: trial(99), 8)
+
+
+def test_auto_settings():
+    model = exact_model(device="auto", batch_size="auto")
+    assert model.device.type in ("cpu", "cuda") and model.batch_size >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"precision": "int8"}, "precision: 'int8' found, allowed: fp32, bf16, fp16"),
+        ({"state": "float16"}, "state: 'float16' found, allowed: float64, float32"),
+        ({"batch_size": 0}, "batch_size: 0 found"),
+        ({"device": "gpu"}, "device: 'gpu' found, allowed: auto, cpu, cuda"),
+    ],
+)
+def test_wrong_settings(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Execution(**settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there():
+    with pytest.raises(ValueError, match="PyTorch sees no GPU"):
+        Execution(device="cuda")
+
+
+def test_compiled_network_is_asked_for(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda net, **options: calls.append(options) or net)
+    exact_model(compile=True)
+    assert calls == [{"dynamic": True}]
