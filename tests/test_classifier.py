@@ -52,7 +52,7 @@ def stored(trained, tmp_path):
 def test_fashion_mnist_classifier_keeps_its_cards_promise():
     classifier, images = load_classifier("fashion-mnist"), load_bundled_images("fashion-mnist")
     found, promised = evaluate(classifier, images), classifier.card["test"]
-    assert promised["accuracy"] >= 0.905
+    assert promised["accuracy"] >= 0.91
     for key in ("accuracy", "sure_share"):  # the first tenth of the test set; 4 standard errors
         error = np.sqrt(promised[key] * (1 - promised[key]) / len(images))
         assert abs(found[key] - promised[key]) < 4 * error, key

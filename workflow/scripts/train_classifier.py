@@ -8,7 +8,7 @@ with job(snakemake):
     params, folder = snakemake.params, Path(snakemake.input.folder)
     load = LOADERS[params.dataset]
     train, test = load(folder, "train"), load(folder, "test")
-    classifier = train_classifier(train, ClassifierRecipe(**params.recipe))
+    classifier = train_classifier(train, ClassifierRecipe(**params.recipe), params.layers)
     save_classifier(
         classifier,
         Path(snakemake.output.weights),
