@@ -178,6 +178,7 @@ def set_curves(tables: Tables) -> Figure:
             found = [Interval(*r) for r in branch[["value", "ci_low", "ci_high"]].to_numpy()]
             if not found:
                 axis.text(0.5, 0.5, "too few real images", ha="center", transform=axis.transAxes)
+                axis.set_yticks([])
                 continue
             _with_bars(axis, branch["switch_logsnr"], found, marker="o", label="HD samples")
             for sample, style in (("ordinary", "--"), ("data", ":")):

@@ -75,7 +75,8 @@ def high_density_pairs(
     The base path is the one that ``track_reverse_sde`` draws with ``base_steps`` uniform steps, to
     the last bit; each switch is moved to the nearest point of that grid.  Given x_t the path's own
     end is a draw of p(x_0|x_t), whatever the switch: it is the ordinary sample of all pairs.
-    ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share.
+    ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share; in
+    flat directions it shrinks x by exp(-h) a step h of λ, so that steps of h > 2 blow up.
     Raises ValueError for a switch outside the range of λ or a grid too coarse, NonFiniteScore.
     """
     schedule = model.schedule
