@@ -27,21 +27,20 @@ rule claims:
         "../scripts/claims.py"
 
 
-rule notebook_html:
-    """An executed notebook as a web page, without the cell that Snakemake put in front."""
+rule notebooks:
+    """The executed notebooks as web pages, without the cell that Snakemake put in front."""
     input:
-        "results/notebooks/{topic}.ipynb",
+        expand("results/notebooks/{topic}.ipynb", topic=TOPICS),
     output:
         report(
-            "results/notebooks/{topic}.html",
-            caption="../report/notebook.rst",
-            category="4 Notebooks",
-            labels={"notebook": "{topic}"},
+            expand("results/notebooks/{topic}.html", topic=TOPICS),
+            caption="../report/notebooks.rst",
+            category="9 Notebooks",
         ),
     log:
-        "results/logs/notebook_html/{topic}.log",
+        "results/logs/notebooks.log",
     benchmark:
-        "results/benchmarks/notebook_html/{topic}.tsv"
+        "results/benchmarks/notebooks.tsv"
     conda:
         "../../envs/cpu.yaml"
     resources:
