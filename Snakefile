@@ -32,7 +32,7 @@ os.environ.update(PYTHONPATH=os.path.join(workflow.basedir, "src"))
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
 IMAGE_TOPICS = ["likelihood", "high_density", "blur", "compression"]
-TOPICS = ["theory"] + (IMAGE_TOPICS if MODELS else [])
+TOPICS = ["theory", "modes", "bias"] + (IMAGE_TOPICS if MODELS else [])
 
 
 wildcard_constraints:

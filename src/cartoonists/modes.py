@@ -30,8 +30,7 @@ SOLVES = ("dense", "cg")
 DENSE_UP_TO = 32  # dimensions; beyond, conjugate gradients are cheaper on the closed forms
 CG_TOLERANCE = 1e-10  # of the residual, relative to the right-hand side
 CONDITION_LIMIT = 100.0  # |M⁻¹| above which the equation is called ill-conditioned
-GAP_LIMIT = 1e-3  # nats that a Newton step from the end point may still gain
-RISE = 1e-6  # nats by which another mode must be higher to count
+GAP_LIMIT = 1e-3  # nats by which the end point may lie below its mode, or below another mode
 STATUSES = ("ok", "indefinite", "ill-conditioned", "off the mode", "lower mode")
 
 
@@ -307,7 +306,7 @@ def _judged(model, x_t, logsnr_t, path, followed: ModeDivergence, seeds, starts)
             other = peak.climb(_ordinary_sample(model, x_t, logsnr_t, seeds, j))
             deficit = torch.fmax(deficit, peak.log_prob(other) - here)
     status = ["ok"] * len(gap)
-    checks = (smallest <= 0, smallest <= 1 / CONDITION_LIMIT, gap > GAP_LIMIT, deficit > RISE)
+    checks = (smallest <= 0, smallest <= 1 / CONDITION_LIMIT, gap > GAP_LIMIT, deficit > GAP_LIMIT)
     for name, failed in reversed(list(zip(STATUSES[1:], checks, strict=True))):
         status = [name if bad else old for bad, old in zip(failed.tolist(), status, strict=True)]
     ok = torch.tensor([s == "ok" for s in status])
@@ -381,6 +380,11 @@ class _Posterior:
             if not (moved > 1e-11).any():
                 break
         return y
+
+
+def log_posterior(target: GaussianMixture, y: Tensor, x_t: Tensor, logsnr_t: float) -> Tensor:
+    """log p(x_s|x_t) at y, s at logsnr_max, up to a constant that depends on x_t alone; ``[n]``."""
+    return _Posterior(target, x_t, logsnr_t, target.schedule.logsnr_max).log_prob(y)
 
 
 @dataclass(frozen=True)

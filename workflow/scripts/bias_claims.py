@@ -1,0 +1,47 @@
+import pandas as pd
+from scipy import stats
+
+from cartoonists.artifacts import job, write_table
+from cartoonists.claims import Bootstrap, Interval, row, to_table
+
+SOURCE = "Karczewski et al. 2025a, section 3"
+LIMIT = 3.0  # standard errors
+
+
+def closed_form_rows(table: pd.DataFrame, confidence: float, artifact: str) -> list:
+    """E X of the continuous process against the measured one, for each ε, v0 and tracker."""
+    rows = []
+    quantile = stats.norm.ppf(0.5 + confidence / 2)
+    for run in table.itertuples():
+        deviation, half = run.deviation_in_standard_errors, quantile
+        rows.append(
+            row(
+                f"4 the bias formula holds: measured - predicted E X of {run.predicted_nats:.3g} "
+                f"nats (ε = {run.epsilon:g}, v0 = {run.v0:g}, {run.tracker}, extrapolated)",
+                SOURCE,
+                "0",
+                Interval(deviation, deviation - half, deviation + half),
+                "standard errors",
+                abs(deviation) < LIMIT,
+                artifact,
+            )
+        )
+    return rows
+
+
+def model_rows(name: str, artifact: str, bootstrap: Bootstrap) -> list:
+    """The ancestral chain's sandwich: E r above IWAE."""
+    table = pd.read_csv(artifact)
+    runs = table[table["tracker"] == "ancestral"]
+    width = bootstrap.mean(runs["width_nats"] / runs["dimensions"])
+    claim = f"4 the tracked value lies above log p: tracked - IWAE ({name})"
+    return [row(claim, SOURCE, "at least 0", width, "nats/dim", width.above(0.0), artifact)]
+
+
+with job(snakemake) as record:
+    bootstrap = Bootstrap(**snakemake.params.bootstrap)
+    artifact = snakemake.input.closed_form
+    rows = closed_form_rows(pd.read_csv(artifact), bootstrap.confidence, artifact)
+    for name in snakemake.params.names:
+        rows += model_rows(name, f"results/{name}/bias.csv", bootstrap)
+    write_table(snakemake.output[0], to_table(rows), record)

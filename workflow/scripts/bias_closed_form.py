@@ -1,0 +1,8 @@
+from cartoonists.artifacts import job, write_table
+from cartoonists.bias import closed_form_bias
+from cartoonists.schedules import VP
+
+with job(snakemake) as record:
+    params = snakemake.params
+    table = closed_form_bias(**params.settings, schedule=VP(*params.logsnr), seed=params.seed)
+    write_table(snakemake.output[0], table, record)

@@ -1,0 +1,8 @@
+from cartoonists.artifacts import job, write_table
+from cartoonists.mode_experiments import ModeSettings, failure_detection, mode_errors
+
+with job(snakemake) as record:
+    params = snakemake.params
+    table = mode_errors(params.dimensions, params.logsnr_t, ModeSettings(**params.settings))
+    write_table(snakemake.output.modes, table, record)
+    write_table(snakemake.output.detection, failure_detection(table), record)
