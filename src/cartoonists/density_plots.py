@@ -163,6 +163,8 @@ def spectra(tables: Tables) -> Figure:
             low = np.maximum(y - 1.96 * se, y * 0.1)
             axis.fill_between(x, low, y + 1.96 * se, color=colour, alpha=0.2, linewidth=0)
         axis.set(xscale="log", yscale="log", xlabel="frequency [cycles/pixel]")
+        axis.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
+        axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes[0, 0].set_ylabel("power [squared grey levels]")
     _legend(figure, axes[0, 0], 7)
     return figure
@@ -268,7 +270,8 @@ def png_scatter(tables: Tables) -> Figure:
             f"{KINDS[kind]}: r = {part['png_bytes'].corr(part['log_density_nats']):.2f}"
             for kind, part in table.groupby("kind", sort=False)
         ]
-        axis.text(0.02, 0.02, "\n".join(lines), transform=axis.transAxes, fontsize=7)
+        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
+        axis.text(0.02, 0.02, "\n".join(lines), transform=axis.transAxes, fontsize=7, bbox=box)
         axis.set_xlabel("PNG size [bytes]")
     axes[0, 0].set_ylabel("log-density [nats/dim]")
     _legend(figure, axes[0, 0], 2)
