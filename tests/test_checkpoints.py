@@ -48,11 +48,12 @@ class GaussianUNet(nn.Module):
     def _output(self, x, time):
         kind = self.scheduler.get("prediction_type", "epsilon")
         if "sigma_data" in self.scheduler:  # time is ln(σ)/4 and x is c_in times the noisy image
+            time = time / (1000 if "precondition_type" in self.scheduler else 1)
             sigma2, data2 = torch.exp(8 * time), self.scheduler["sigma_data"] ** 2
             noisy = x * (sigma2 + data2).sqrt()
             denoised = noisy * VARIANCE / (VARIANCE + sigma2)
             skip, out = data2 / (sigma2 + data2), (sigma2 * data2 / (sigma2 + data2)).sqrt()
-            return (denoised - skip * noisy) / (out if kind == "epsilon" else -out)
+            return (denoised - skip * noisy) / (-out if kind == "v_prediction" else out)
         if self.scheduler["_class_name"] == "ScoreSdeVeScheduler":  # time is σ, output the score
             return -x / (VARIANCE + time**2)
         signal = torch.cumprod(1 - beta_table("linear", 1000, 1e-4, 0.02), 0)
@@ -76,6 +77,12 @@ CONFIGS = {
         "_class_name": "EDMEulerScheduler",
         "sigma_data": 2.0,
         "prediction_type": "v_prediction",
+    },
+    "EDM, 1000 c_noise": {
+        "_class_name": "KarrasEDMScheduler",
+        "sigma_data": 0.5,
+        "precondition_type": "edm",
+        "prediction_type": "sample",
     },
 }
 

@@ -153,7 +153,10 @@ def wrap_unet(unet, scheduler: dict, label) -> tuple[nn.Module, NoiseSchedule, s
     kind = scheduler.get("prediction_type", "epsilon")
     if "sigma_data" in scheduler:
         schedule = edm_schedule(scheduler.get("sigma_min", 0.002), scheduler.get("sigma_max", 80.0))
-        return EDMNetwork(unet, scheduler["sigma_data"], kind, label), schedule, "x0"
+        scale = 1.0
+        if scheduler.get("_class_name") == "KarrasEDMScheduler":  # of Song et al. (2023)
+            scale, kind = 1000.0, "epsilon" if scheduler.get("precondition_type") == "edm" else kind
+        return EDMNetwork(unet, scheduler["sigma_data"], kind, label, scale), schedule, "x0"
     if kind not in HEADS:
         raise CheckpointError(f"prediction_type: {kind!r} found, allowed: {', '.join(HEADS)}")
     schedule = discrete_schedule(scheduler)

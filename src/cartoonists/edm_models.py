@@ -35,11 +35,19 @@ class EDMNetwork(nn.Module):
     """The denoiser ``D(x, σ) = c_skip x + c_out F(c_in x, c_noise)`` (Karras et al., 2022, eq. 7).
 
     ``c_skip = σ_d²/(σ² + σ_d²)``, ``c_out = σ σ_d/√(σ² + σ_d²)``, ``c_in = 1/√(σ² + σ_d²)``,
-    ``c_noise = ln(σ)/4`` (table 1), with σ = exp(-λ/2).  As the σ_d² of the data, F's inputs and
-    targets have unit variance.  F is called as ``unet(x, c_noise, class_labels=…)``.
+    ``c_noise = ln(σ)/4`` (table 1), with σ = exp(-λ/2).  For data of variance σ_d², F's inputs and
+    targets have unit variance.  F is called as ``unet(x, noise_scale c_noise, class_labels=…)``;
+    noise_scale is 1 in the paper and 1000 in the networks of Song et al. (2023).
     """
 
-    def __init__(self, unet: nn.Module, sigma_data: float, output="epsilon", label=None):
+    def __init__(
+        self,
+        unet: nn.Module,
+        sigma_data: float,
+        output: str = "epsilon",
+        label: int | None = None,
+        noise_scale: float = 1.0,
+    ):
         super().__init__()
         if output not in OUTPUTS:
             raise CheckpointError(
@@ -48,7 +56,7 @@ class EDMNetwork(nn.Module):
         if not 0 < sigma_data < math.inf:
             raise CheckpointError(f"sigma_data: {sigma_data} found, allowed: above 0")
         self.unet, self.sigma_data, self.label = unet, float(sigma_data), label
-        self.sign = OUTPUTS[output]
+        self.sign, self.noise_scale = OUTPUTS[output], noise_scale
 
     def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
         sigma2 = torch.exp(-logsnr)
@@ -56,7 +64,8 @@ class EDMNetwork(nn.Module):
         skip, scale = self.sigma_data**2 / total, total.rsqrt()
         out = self.sign * self.sigma_data * sigma2.sqrt() * scale
         inner = as_column(scale, x) * x
-        raw = self.unet(inner, -logsnr / 8, class_labels=expand_labels(self.label, x)).sample
+        noise = -logsnr / 8 * self.noise_scale
+        raw = self.unet(inner, noise, class_labels=expand_labels(self.label, x)).sample
         return as_column(skip, x) * x + as_column(out, x) * raw[:, : x.shape[1]].float()
 
 
