@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from cartoonists import artifacts
 
@@ -75,11 +76,21 @@ def test_a_job_records_what_made_it_and_logs(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_progress_is_told_on_the_console_now_and_then(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(artifacts, "PROGRESS_SECONDS", 0.0)
+    with artifacts.job(_snakemake(tmp_path)):
+        for _ in tqdm(range(3), desc="steps", mininterval=0):
+            pass
+    assert "demo 2: steps: 100%" in capsys.readouterr().err
+    log = (tmp_path / "demo.log").read_text()
+    assert "3/3" in log and "\r" not in log
+
+
 def test_a_failing_job_says_one_line_and_logs_the_traceback(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught, artifacts.job(_snakemake(tmp_path)):
         raise FloatingPointError("score: not finite for the sample with seed 3\nat logSNR 2")
     assert caught.value.code == 1
     said = capsys.readouterr().err
-    assert said.startswith("demo: score: not finite for the sample with seed 3 at logSNR 2 (log:")
+    assert said.startswith("demo 2: score: not finite for the sample with seed 3 at logSNR 2 (log:")
     assert said.count("\n") == 1
     assert "Traceback" in (tmp_path / "demo.log").read_text()

@@ -6,21 +6,24 @@ it inside.  The record holds what is needed to make the artifact again: rule, re
 """
 
 import contextlib
+import io
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
 RECORD_NAME = "record"  # of the entry in an .npz file, and of the metadata field of a figure
+PROGRESS_SECONDS = 20.0
 PACKAGES = ("cartoonists", "torch", "numpy", "scipy", "diffusers")
 
 
@@ -105,15 +108,42 @@ def make_record(rule: str, params: Mapping, inputs: Mapping | list, **more: Any)
     }
 
 
+class _Log(io.TextIOBase):
+    """A log file that also says on the console, now and then, how far a progress bar is.
+
+    tqdm redraws its bar with carriage returns; the log gets every state as a line of its own and
+    the console one line every ``PROGRESS_SECONDS``.
+    """
+
+    def __init__(self, file: TextIO, label: str):
+        self.file = file
+        self.label = label
+        self.console = sys.stderr
+        self.last = time.monotonic()
+
+    def write(self, text: str) -> int:
+        bar = text.strip()
+        if not text.startswith("\r"):
+            self.file.write(text)
+        elif bar:
+            self.file.write(bar + "\n")
+            if time.monotonic() - self.last > PROGRESS_SECONDS:
+                print(f"{self.label}: {bar}", file=self.console, flush=True)
+                self.last = time.monotonic()
+        return len(text)
+
+
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[dict]:
     """Run a workflow script: give its record, send its output to its log, fail in one line.
 
-    ``snakemake`` is the object that Snakemake puts into a script (rule, params, input, log).  A
-    failure leaves the traceback in the log and one line on the console.
+    ``snakemake`` is the object that Snakemake puts into a script (rule, params, input, log).
+    Progress bars are told on the console now and then.  A failure leaves the traceback in the log
+    and one line on the console.
     """
-    console = sys.stderr
-    with open(snakemake.log[0], "w", encoding="utf-8", buffering=1) as log:
+    label = " ".join([snakemake.rule, *(str(value) for value in snakemake.wildcards)])
+    with open(snakemake.log[0], "w", encoding="utf-8", buffering=1) as file:
+        log = _Log(file, label)
         try:
             with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
                 yield make_record(
@@ -123,9 +153,9 @@ def job(snakemake: Any) -> Iterator[dict]:
                     wildcards=dict(snakemake.wildcards.items()),
                 )
         except Exception as error:
-            traceback.print_exc(file=log)
+            traceback.print_exc(file=file)
             message = " ".join(str(error).split()) or type(error).__name__
-            print(f"{snakemake.rule}: {message} (log: {snakemake.log[0]})", file=console)
+            print(f"{label}: {message} (log: {snakemake.log[0]})", file=log.console)
             sys.exit(1)
 
 
