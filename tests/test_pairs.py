@@ -74,6 +74,11 @@ def test_gain_on_a_gaussian_is_what_the_hd_ode_promises():
     ends = torch.cat([pairs.ordinary, *pairs.high_density])
     true = target.log_prob(ends)
     np.testing.assert_allclose(table["log_density_nats"], true, atol=0.05)
+    checked = table["fine_log_density_nats"].notna()
+    assert table.loc[checked, "seed"].tolist() == [0, 0, 0]  # a multiple of 64, in each set
+    np.testing.assert_allclose(
+        table.loc[checked, "fine_log_density_nats"], true[checked], atol=0.05
+    )
     difference = gains(table)
     assert list(difference.columns) == [-2.0, 2.0] and list(difference.index) == list(seeds)
     np.testing.assert_allclose(difference[2.0], true[48:] - true[:24], atol=0.05)
