@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from cartoonists.bases import basis_named
 from cartoonists.checkpoints import ImageModel
@@ -92,6 +93,11 @@ class LikelihoodSettings:
     paths: int
     probes: int
 
+    @property
+    def cost(self) -> int:
+        """Solver steps of the PF-ODE and of the bounds, for progress bars."""
+        return self.ode_steps + self.bound_steps * self.paths
+
 
 def sample_log_densities(
     model: ImageModel, table: PosteriorTable, seeds: Sequence[int], settings: LikelihoodSettings
@@ -103,10 +109,12 @@ def sample_log_densities(
     ``elbo`` and ``iwae``; ``seed``, ``tracker``, evaluations.
     """
     tables = []
+    bar = tqdm(total=2 * (settings.sde_steps + settings.cost) + settings.ode_steps, unit="step")
     for tracker in ("ancestral", "euler-maruyama"):
         run = track_reverse_sde(
-            model, steps=settings.sde_steps, method=tracker, seeds=seeds, posterior=table
-        )
+            model, steps=settings.sde_steps, method=tracker, seeds=seeds, posterior=table,
+            callback=lambda *_: bar.update(),
+        )  # fmt: skip
         columns = {
             "seed": list(seeds),
             "tracker": tracker,
@@ -114,8 +122,10 @@ def sample_log_densities(
             "nfe": run.nfe,
             "tracked_log_density_nats": run.log_density,
         }
-        measured = _estimates(model, table, run.x, seeds, settings, back=tracker == "ancestral")
+        back = tracker == "ancestral"
+        measured = _estimates(model, table, run.x, seeds, settings, bar, back)
         tables.append(pd.DataFrame(columns | measured))
+    bar.close()
     return pd.concat(tables, ignore_index=True).sort_values(["seed", "tracker"], kind="stable")
 
 
@@ -142,7 +152,8 @@ def image_log_densities(
         return pd.DataFrame(columns=["image"])
     noise = Streams(seeds, "dequantisation").uniform(model.shape)
     x = model.from_pixels(torch.from_numpy(images), noise)
-    measured = _estimates(model, table, x, seeds, settings, back=False)
+    with tqdm(total=settings.cost, unit="step") as bar:
+        measured = _estimates(model, table, x, seeds, settings, bar, back=False)
     columns = {"image": list(seeds), "dimensions": model.dimensions} | measured
     for name in ("ode", "elbo", "iwae"):
         columns[f"{name}_bits_per_dim"] = to_bits_per_dim(
@@ -162,6 +173,7 @@ def _estimates(
     x: Tensor,
     seeds: Sequence[int],
     settings: LikelihoodSettings,
+    bar: tqdm,
     back: bool,
 ) -> dict[str, Tensor]:
     options: dict[str, Any] = {
@@ -172,16 +184,24 @@ def _estimates(
         "probes": settings.probes,
         "basis": table.basis,
     }
-    ends = []
-    flow = ode_log_density(model, x, callback=lambda _, y, __: ends.append(y), **options)
+    ends: list[Tensor] = []
+
+    def keep_end(_, y, __):
+        ends[:] = [y]
+        bar.update()
+
+    flow = ode_log_density(model, x, callback=keep_end, **options)
     bound = elbo(model, x, settings.bound_steps, settings.paths, seeds=seeds, posterior=table)
+    bar.update(settings.bound_steps * settings.paths)
     columns = {
         "ode_log_density_nats": flow.log_density,
         "elbo_log_density_nats": bound.elbo,
         "iwae_log_density_nats": bound.iwae,
     }
     if back:
-        returned = sample_ode(model, len(x), x_prior=ends[-1], **options)
+        returned = sample_ode(
+            model, len(x), x_prior=ends[0], callback=lambda *_: bar.update(), **options
+        )
         columns["ode_back_log_density_nats"] = returned.log_density
         columns["ode_back_rms"] = (returned.x - x).square().flatten(1).mean(1).sqrt()
     return columns
