@@ -1,12 +1,6 @@
 # What belongs to a model and not to one experiment: the model itself, and its Stein table.
 
 
-def fetched(wildcards):
-    """The record of a model that has to be fetched; bundled ones are there."""
-    model = MODELS[f"{wildcards.dataset}/{wildcards.model}"]
-    return [model["reference"]] if "spec" in model else []
-
-
 rule fetch_model:
     """A model brought onto this machine: where it is, and the SHA-256 of its files.
 
@@ -33,7 +27,7 @@ rule fetch_model:
 rule stein:
     """Stein table of a model, in the basis that serves it best."""
     input:
-        fetched,
+        lambda w: [m["reference"] for m in [MODELS[f"{w.dataset}/{w.model}"]] if "spec" in m],
     output:
         "results/{dataset}/{model}/stein.npz",
     log:
