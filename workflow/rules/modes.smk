@@ -7,6 +7,7 @@ MODE_SETTINGS |= {key: MODE_CONFIG[key] for key in ("n_samples", "steps", "start
 
 ruleorder: modes_table > theory_table
 ruleorder: mode_cost > theory_table
+ruleorder: mode_network > theory_table
 
 
 rule modes_table:
@@ -74,11 +75,35 @@ rule mode_cost:
         "../scripts/mode_cost.py"
 
 
+rule mode_network:
+    """Size of the term that the HD-ODE drops, on a network trained here on 8×8 images."""
+    output:
+        along="results/theory/mode_network.csv",
+        ends="results/theory/mode_network_ends.csv",
+    log:
+        "results/logs/mode_network.log",
+    benchmark:
+        "results/benchmarks/mode_network.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        training=MODE_CONFIG["network"]["training"],
+        curves=MODE_CONFIG["network"]["curves"],
+        seed=config["seed"],
+        code=code_hash("workflow/scripts/mode_network.py"),
+    script:
+        "../scripts/mode_network.py"
+
+
 rule modes_claims:
     """Claim 5: the mode ODE finds the mode, the HD-ODE comes near it."""
     input:
         modes="results/theory/modes.csv",
         detection="results/theory/mode_detection.csv",
+        network="results/theory/mode_network.csv",
     output:
         "results/claims/modes.csv",
     log:
@@ -104,6 +129,8 @@ rule modes:
         detection="results/theory/mode_detection.csv",
         curves="results/theory/mode_curves.npz",
         cost="results/theory/mode_cost.csv",
+        network="results/theory/mode_network.csv",
+        ends="results/theory/mode_network_ends.csv",
     output:
         report(
             "results/figures/mode_curves.png",

@@ -75,10 +75,35 @@ def detection_rows(table: pd.DataFrame, confidence: float, artifact: str) -> lis
     return rows
 
 
+def network_rows(table: pd.DataFrame, bootstrap: Bootstrap, artifact: str) -> list:
+    """Size of the dropped term on the network, where A is sound."""
+    sound = table[table["share"] > 0]
+    rows = []
+    for start, runs in sound.groupby("logsnr_t"):
+        if runs["seed"].nunique() < 2:  # no interval from one curve
+            continue
+        share = bootstrap.mean(runs.groupby("seed")["share"].mean())
+        rows.append(
+            row(
+                f"5 the HD-ODE's dropped term is small: share of the drift on an 8×8 network, "
+                f"start at λ = {start:g}",
+                SOURCE,
+                "small",
+                share,
+                "|correction|/|drift|",
+                share.below(NEAR),
+                artifact,
+            )
+        )
+    return rows
+
+
 with job(snakemake) as record:
     bootstrap = Bootstrap(**snakemake.params.bootstrap)
     modes, detection = snakemake.input.modes, snakemake.input.detection
     table = pd.read_csv(modes).astype({"failed": np.float64})
     rows = error_rows(table, bootstrap, modes) + branch_rows(table, bootstrap, modes)
     rows += detection_rows(pd.read_csv(detection), bootstrap.confidence, detection)
+    network = snakemake.input.network
+    rows += network_rows(pd.read_csv(network), bootstrap, network)
     write_table(snakemake.output[0], to_table(rows), record)

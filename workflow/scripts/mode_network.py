@@ -1,0 +1,11 @@
+from cartoonists.artifacts import job, write_table
+from cartoonists.data import load_bundled_images
+from cartoonists.tiny import correction_sizes, shrink, tiny_schedule, train_tiny
+
+with job(snakemake) as record:
+    params = snakemake.params
+    data = shrink(load_bundled_images("fashion-mnist").images)
+    model = train_tiny(data, tiny_schedule(), **params.training, seed=params.seed)
+    along, ends = correction_sizes(model, **params.curves, seed=params.seed)
+    write_table(snakemake.output.along, along, record)
+    write_table(snakemake.output.ends, ends, record)
