@@ -143,7 +143,7 @@ def fetch_model(
     Returns what ``load_model`` reads back from a JSON file: the spec, the local path, and the
     SHA-256 of every file of the model.  Raises CheckpointError (DownloadError) in one line.
     """
-    options = {"offline": offline, "attempts": attempts, "wait": wait}
+    options: dict[str, Any] = {"offline": offline, "attempts": attempts, "wait": wait}
     kind, _, place = spec.source.partition(":")
     if kind == "bundled":
         path = _locate(spec.name)[0]

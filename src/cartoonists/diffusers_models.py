@@ -148,15 +148,16 @@ def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
 def wrap_unet(unet, scheduler: dict, label) -> tuple[nn.Module, NoiseSchedule, str]:
     """Network, schedule and head for a U-Net and its scheduler config.  Raises CheckpointError."""
     if scheduler.get("_class_name", "").startswith("ScoreSdeVe"):
-        schedule = edm_schedule(scheduler.get("sigma_min", 0.01), scheduler.get("sigma_max", 1348))
-        return SigmaNetwork(unet, label), schedule, "eps"
+        levels = scheduler.get("sigma_min", 0.01), scheduler.get("sigma_max", 1348.0)
+        return SigmaNetwork(unet, label), edm_schedule(*levels), "eps"
     kind = scheduler.get("prediction_type", "epsilon")
     if "sigma_data" in scheduler:
-        schedule = edm_schedule(scheduler.get("sigma_min", 0.002), scheduler.get("sigma_max", 80.0))
+        levels = scheduler.get("sigma_min", 0.002), scheduler.get("sigma_max", 80.0)
         scale = 1.0
         if scheduler.get("_class_name") == "KarrasEDMScheduler":  # of Song et al. (2023)
             scale, kind = 1000.0, "epsilon" if scheduler.get("precondition_type") == "edm" else kind
-        return EDMNetwork(unet, scheduler["sigma_data"], kind, label, scale), schedule, "x0"
+        network = EDMNetwork(unet, scheduler["sigma_data"], kind, label, scale)
+        return network, edm_schedule(*levels), "x0"
     if kind not in HEADS:
         raise CheckpointError(f"prediction_type: {kind!r} found, allowed: {', '.join(HEADS)}")
     schedule = discrete_schedule(scheduler)

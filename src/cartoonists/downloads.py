@@ -81,7 +81,7 @@ def _fetch_once(url: str, sha256: str, target: Path) -> None:
     try:
         pooch.retrieve(url, f"sha256:{sha256}", target.name, target.parent, downloader=get)
     except requests.HTTPError as error:
-        status = error.response.status_code
+        status = error.response.status_code if error.response is not None else 0
         fault = _Passing if status == 429 or status >= 500 else DownloadError
         raise fault(f"{url}: the server answered {status}") from None
     except (requests.ConnectionError, requests.Timeout) as error:

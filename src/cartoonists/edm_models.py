@@ -6,6 +6,7 @@ pickles are converted outside the workflow.
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -130,7 +131,7 @@ def _network(weights: Path, architecture: dict) -> nn.Module:
     return unet
 
 
-def save_edm(weights: Path, unet: nn.Module, card: dict) -> dict:
+def save_edm(weights: Path, unet: Any, card: dict) -> dict:
     """Write a network and its card (sigma_data, sigma_min, sigma_max, …), each whole or not at all.
 
     Returns the card with format, architecture and sha256 filled in.

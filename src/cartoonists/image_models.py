@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +120,7 @@ def scaling_for(low: float, high: float, channels: int) -> PixelScaling:
     return PixelScaling((-low * std,) * channels, (std,) * channels)
 
 
-def ready(network: nn.Module) -> nn.Module:
+def ready(network: nn.Module) -> Any:
     """A network for evaluation only: no dropout, no gradients of weights."""
     return network.eval().requires_grad_(False)
 

@@ -4,6 +4,7 @@ Density is that of the *latents*, scaled by the VAE's scaling factor; images are
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +28,8 @@ DECODE_BATCH = 4  # images decoded at once: a decoder at full resolution needs f
 class PromptNetwork(nn.Module):
     """A text-conditional U-Net as ``network(z, logsnr)`` for one prompt, ``[tokens, width]``."""
 
+    prompt: Tensor
+
     def __init__(self, unet: nn.Module, schedule: DiscreteVP, prompt: Tensor):
         super().__init__()
         self.unet, self.schedule = unet, schedule
@@ -45,7 +48,7 @@ class LatentModel(NetworkScore):
     has no bits/dim of images.
     """
 
-    def __init__(self, network, shape, schedule, autoencoder: nn.Module, card: dict, **options):
+    def __init__(self, network, shape, schedule, autoencoder: Any, card: dict, **options):
         super().__init__(network, shape, schedule, **options)
         self.autoencoder, self.card = autoencoder, card
         self.scale = float(autoencoder.config.scaling_factor)
