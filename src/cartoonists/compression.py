@@ -84,7 +84,7 @@ def sample_rows(
         if kind == "high-density":
             rows = rows[np.isclose(rows["switch_logsnr"], switch)]
         density = rows.set_index("seed").loc[found["seeds"], "log_density_nats"].to_numpy()
-        table = described(model, images, found["seeds"], density, settings, basis)
+        table = described(model, images, found["seeds"].tolist(), density, settings, basis)
         tables.append(table.assign(kind=kind, switch_logsnr=switch))
     return pd.concat(tables, ignore_index=True)
 

@@ -26,7 +26,7 @@ def degrade(
     *contrast*: factor about the image's mean; *down-up*: factor of shrinking and enlarging.
     Raises ValueError for another name or a strength that the operation does not allow.
     """
-    values = images.astype(np.float64)
+    values: np.ndarray = images.astype(np.float64)
     if operation == "blur":
         return gaussian_blur(values, strength)
     if operation == "noise":
@@ -138,4 +138,8 @@ def estimator_spread(table: pd.DataFrame) -> tuple[float, float]:
     )
     value = values[1][0] - values[0][0]
     change = (values[1][1] - values[1][0]) - (values[0][1] - values[0][0])
-    return tuple(float(np.sqrt((gap**2).mean() / 2)) for gap in (value, change))
+    return _spread(value), _spread(change)
+
+
+def _spread(gap: pd.Series) -> float:
+    return float(np.sqrt((gap**2).mean() / 2))

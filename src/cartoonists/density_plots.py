@@ -257,8 +257,10 @@ def _scatter_kinds(axis: Axes, table: pd.DataFrame, x: str, y: str, per_dim: boo
     colours = sns.color_palette(PALETTE)
     for kind, colour, marker in (("ordinary", "black", "o"), ("data", colours[3], "^")):
         part = table[table["kind"] == kind]
-        style = {"s": 9, "color": colour, "marker": marker, "alpha": 0.7, "linewidth": 0}
-        axis.scatter(part[x], part[y], label=KINDS[kind], **style)
+        axis.scatter(
+            part[x], part[y], s=9, color=colour, marker=marker, alpha=0.7, linewidth=0,
+            label=KINDS[kind],
+        )  # fmt: skip
 
 
 def png_scatter(tables: Tables) -> Figure:
