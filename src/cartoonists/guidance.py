@@ -153,6 +153,7 @@ def sample_guided(
     method: str = "guidance",
     stochasticity: float = 0.0,
     noise_window: tuple[float, float] | None = None,
+    noise_steps: int | None = None,
     bound: float = 1.0,
     seeds=None,
     solver: str = "heun",
@@ -168,8 +169,9 @@ def sample_guided(
     quantile q of `rescale_latent`, then the PF-ODE.  *temperature*: from the median norm,
     `ScaledScore` with `constant_scale`.
 
-    The stages without noise use ``solver``, those with noise Euler–Maruyama; ``steps`` are shared
-    in proportion to each stage's range of λ.  ``divergence`` is exact for closed forms and
+    The stages without noise use ``solver``, those with noise Euler–Maruyama, whose error is of
+    order 1: ``noise_steps`` sets its steps.  Otherwise ``steps`` are shared in proportion to each
+    stage's range of λ.  ``divergence`` is exact for closed forms and
     Hutchinson's for networks unless it is named; without ``track`` it is used under noise alone.
     Raises ValueError for wrong arguments, NonFiniteScore.
     """
@@ -181,7 +183,7 @@ def sample_guided(
     x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
     estimator, noise = make_divergence(kind, seeds, probes, basis), Streams(seeds, "guidance")
-    for stage, grid in _stages(process, schedule, noise_window, steps):
+    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps):
         noisy = not stage.is_deterministic()
         end = integrate(
             stage, model, path.x, path.log_density, grid,
@@ -205,21 +207,25 @@ def _process(model, method: str, quantile: float, stochasticity: float, bound: f
     return ProbabilityFlow(model.schedule)
 
 
-def _stages(process: Process, schedule, window, steps: int):
+def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None):
     """The process on each stage with its grid: without noise outside the window."""
     low, high = schedule.logsnr_min, schedule.logsnr_max
-    if process.is_deterministic() or window is None:
+    if process.is_deterministic():
         return [(process, uniform_grid(low, high, steps))]
-    start, stop = max(low, window[0]), min(high, window[1])
+    start, stop = (low, high) if window is None else (max(low, window[0]), min(high, window[1]))
     if not start < stop:
         raise ValueError(f"noise_window: {window} found, allowed: rising, within {low} to {high}")
     quiet = replace(process, stochasticity=0.0)
-    parts = [(quiet, low, start), (process, start, stop), (quiet, stop, high)]
-    return [
-        (stage, uniform_grid(a, b, max(1, round(steps * (b - a) / (high - low)))))
-        for stage, a, b in parts
-        if a < b
-    ]
+
+    def grid(a: float, b: float, fixed: int | None = None) -> list[float]:
+        return uniform_grid(a, b, fixed or max(1, round(steps * (b - a) / (high - low))))
+
+    stages = [(process, grid(start, stop, noise_steps))]
+    if low < start:
+        stages.insert(0, (quiet, grid(low, start)))
+    if stop < high:
+        stages.append((quiet, grid(stop, high)))
+    return stages
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from cartoonists.checkpoints import ImageModel
+from cartoonists.classifier import Classifier
+from cartoonists.images import gradient_energy
+from cartoonists.modes import track_modes
 from cartoonists.sampling import follow_high_density, split_steps
 from cartoonists.schedules import NoiseSchedule, uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel
 from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
-from cartoonists.tracking import reverse_sde_path
+from cartoonists.tracking import reverse_sde_path, track_reverse_sde
 
 NODES = 64  # of the Gauss–Hermite rule
 
@@ -105,8 +110,9 @@ def redraw_probabilities(target: GaussianMixture, logsnr: float) -> Tensor:
     A pair by itself: ``ρ_kj = E sigmoid(-L)``, L the log-ratio under component k, taken as normal
     with the moments of `log_ratio` (exact for equal covariances) and integrated by Gauss–Hermite.
     Pairs are put together by their odds: ``T_kj ∝ ρ_kj/(1 - ρ_kj)``, ``T_kk ∝ 1``.  Exact for two
-    components of equal covariance, and for any number in both limits, no overlap (the identity) and
-    full overlap (T_kj = w_j).  Ours; Li & Chen (2024) bound the window by the pairs' total variation.
+    components of equal covariance, and for any number in both limits, no overlap (identity) and
+    full overlap (T_kj = w_j).  Ours; Li & Chen (2024) bound the window by
+    total variations of pairs.
     """
     moments = log_ratio(target, logsnr)
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
@@ -189,3 +195,86 @@ def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 3.0, far: 
     means[:, 0] = scale * far * torch.tensor([-1.0, -1.0, 1.0, 1.0])
     means[:, 1] = scale * near * torch.tensor([-1.0, 1.0, -1.0, 1.0])
     return GaussianMixture([1.0] * 4, means, [0.1] * 4, schedule), [0, 0, 1, 1]
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def mixture_windows(
+    target: GaussianMixture,
+    logsnrs: Sequence[float],
+    seeds: Sequence[int],
+    steps: int,
+    groups: Sequence[int] | None = None,
+    modes: bool = False,
+) -> pd.DataFrame:
+    """Which component each sample has after noising to λ and denoising, one row a sample and λ.
+
+    ``kept_sde``, ``kept_hd``: whether the component (or its group) is the one it was;
+    ``own_probability``: r of its own at x_λ, whose mean over samples is the exact share;
+    ``predicted``: `predicted_share`; ``peak_missed``: the HD-ODE ended elsewhere than in the
+    component with the highest peak; with ``modes``, ``branch_jumped``: the mode-tracking ODE from
+    x_λ did not end in the highest mode (`track_modes` says not ok).
+    """
+    labels = torch.arange(len(target.weights)) if groups is None else torch.as_tensor(groups)
+    x = target._draw(Streams(seeds, "mixture"), target.schedule.logsnr_max)
+    own = labels[component(target, x)]
+    tables = []
+    for logsnr in logsnrs:
+        noisy = renoise(target, x, logsnr, seeds)
+        ends = [f(target, noisy, logsnr, steps, seeds) for f in (denoise_by_sde, denoise_by_hd)]
+        sde, hd = (component(target, end) for end in ends)
+        same = (labels[None] == own[:, None]).double()
+        columns = {
+            "seed": list(seeds),
+            "logsnr": logsnr,
+            "kept_sde": labels[sde] == own,
+            "kept_hd": labels[hd] == own,
+            "own_probability": (target.responsibilities(noisy, logsnr) * same).sum(1),
+            "predicted": predicted_share(target, logsnr, groups),
+            "peak_missed": hd != peak_component(target, noisy, logsnr),
+        }
+        if modes:
+            columns["branch_jumped"] = ~track_modes(target, noisy, logsnr, steps, seeds=seeds).ok
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def model_windows(
+    model: ImageModel,
+    classifier: Classifier,
+    logsnrs: Sequence[float],
+    seeds: Sequence[int],
+    steps: int,
+    posterior: Posterior | None = None,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Which class each of the model's own samples has after noising to λ and denoising.
+
+    One row a sample and λ: ``label`` before, ``label_sde`` and ``label_again`` of two independent
+    draws of p(x_0|x_λ), ``label_hd`` of the HD-ODE's end; ``gradient_energy`` of the first draw
+    and ``hd_gradient_energy`` (grey levels a pixel).  If the model's chain were exact, the sample
+    and both draws would be exchangeable given x_λ, so the share of agreeing draws predicts the
+    share that keeps its class.  Also images uint8 ``[1 + 2k, n, c, h, w]``: the samples, then at
+    each λ the first draw and the HD-ODE's end.
+    """
+    x = track_reverse_sde(model, steps=steps, seeds=seeds, posterior=posterior, track=False).x
+    images = [model.finish(x).numpy()]
+    label = classifier.labels(images[0])
+    tables = []
+    for logsnr in logsnrs:
+        noisy = renoise(model, x, logsnr, seeds)
+        draws = [
+            denoise_by_sde(model, noisy, logsnr, steps, seeds, draw=i, posterior=posterior)
+            for i in (0, 1)
+        ]
+        # Heun evaluates twice a step
+        ends = [*draws, denoise_by_hd(model, noisy, logsnr, max(1, steps // 2), seeds)]
+        pictures = [model.finish(end).numpy() for end in ends]
+        columns = {"seed": list(seeds), "logsnr": logsnr, "label": label}
+        for name, picture in zip(("sde", "again", "hd"), pictures, strict=True):
+            columns[f"label_{name}"] = classifier.labels(picture)
+        columns["gradient_energy"] = gradient_energy(pictures[0])
+        columns["hd_gradient_energy"] = gradient_energy(pictures[2])
+        tables.append(pd.DataFrame(columns))
+        images += [pictures[0], pictures[2]]
+    return pd.concat(tables, ignore_index=True), np.stack(images)

@@ -1,0 +1,26 @@
+import numpy as np
+
+from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.checkpoints import load_model
+from cartoonists.classifier import load_classifier
+from cartoonists.control import ControlSettings, alignment_table, model_control
+from cartoonists.evaluation import table_from_arrays
+from cartoonists.pairs import FlowSettings
+
+with job(snakemake) as record:
+    params, options = snakemake.params, snakemake.params.settings
+    model = load_model(params.model["reference"], **params.model.get("execution", {}))
+    basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
+    settings = ControlSettings(**options, flow=FlowSettings(**params.flow))
+    seeds = range(params.seed, params.seed + params.n_samples)
+    classifier = load_classifier(params.classifier)
+    table, images = model_control(model, seeds, settings, basis, classifier)
+    write_table(snakemake.output.table, table, record)
+    arrays = {
+        "quantiles": np.array(sorted(settings.quantiles)),
+        "images": images[:, : params.shown],
+    }
+    write_arrays(snakemake.output.images, arrays, record)
+    few = seeds[: params.n_aligned]
+    table = alignment_table(model, few, settings.steps, settings.width, basis=basis)
+    write_table(snakemake.output.alignment, table, record)
