@@ -22,8 +22,7 @@ import_torchvision()
 from diffusers import UNet2DConditionModel, UNet2DModel  # noqa: E402  (after the import above)
 
 CLONE = Path(__file__).resolve().parents[1]
-GPU_RATE = 50e12  # operations a second: assumed, not measured; an A100's bf16 peak is 312e12
-DERIVATIVE = 2.2  # a vector-Jacobian product in passes of the network, measured on a bundled one
+GPU_RATE = 50e12  # operations a second: assumed, not measured; an A100 peaks at 312e12 (fp16)
 CARTOON = {"act_fn": "silu", "norm_eps": 1e-6}
 
 
@@ -164,7 +163,7 @@ Measured on one processor core of this project's machine, in processor time: {ra
 billion operations a second in float32 ({plain * 1e3:.1f} ms a sample and evaluation of the bundled
 Fashion-MNIST network, {derived / plain:.1f} times that with a vector-Jacobian product).
 For the topic *likelihood* a sample takes {passes:,.0f} passes of a network.
-The last column **assumes** {GPU_RATE / 1e12:.0f}e12 operations a second (bf16 on a data-centre GPU);
+The last column **assumes** {GPU_RATE / 1e12:.0f}e12 operations a second (half precision on a data-centre GPU);
 no GPU could be had to measure it, so there is no table of throughputs by GPU either, and no larger
 bundled models were trained.
 
@@ -181,7 +180,7 @@ bundled models were trained.
         )
     print("""
 Kept activations are the outputs of all layers in float32, an upper bound for what one derivative
-pass holds; half of it with bf16. A batch takes that many times its size, which
+pass holds; half of it in half precision. A batch takes that many times its size, which
 `execution: {batch_size: auto}` finds by trial on a GPU.
 
 | model | source | state |

@@ -48,7 +48,7 @@ def test_paper_settings_are_a_configuration_that_the_library_can_read(config):
     }  # fmt: skip
     for name, model in models.items():
         assert model["reference"] == f"results/{name}/model.json"
-        assert model["execution"] == {"precision": "bf16", "batch_size": "auto"}
+        assert model["execution"] == {"precision": "fp16", "batch_size": "auto"}
         spec = ModelSpec.of(model["spec"])
         assert spec.is_remote and len(spec.source.rpartition("@")[2]) == 40
 
