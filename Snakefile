@@ -31,7 +31,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.update(PYTHONPATH=os.path.join(workflow.basedir, "src"))
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-IMAGE_TOPICS = ["likelihood", "high_density", "blur", "compression"]
+IMAGE_TOPICS = ["likelihood", "high_density", "blur", "compression", "control", "windows"]
 TOPICS = ["theory", "modes", "bias"] + (IMAGE_TOPICS if MODELS else [])
 
 
@@ -51,6 +51,7 @@ rule all:
 
 include: "workflow/rules/models.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/training.smk"
 
 
 for topic in TOPICS:

@@ -1,7 +1,7 @@
 """Noise schedules in logSNR time λ = log(α²/σ²): data at large λ, noise at small λ.
 
-``x_λ = α_λ x_0 + σ_λ ε`` (Kingma & Gao, 2023).  Every process runs on λ itself, so a schedule is four
-functions of λ and the range that is integrated over.
+``x_λ = α_λ x_0 + σ_λ ε`` (Kingma & Gao, 2023).  Every process runs on λ itself, so a schedule is
+four functions of λ and the range that is integrated over.
 """
 
 import math

@@ -256,8 +256,8 @@ HEADS = {"eps": _score_from_eps, "x0": _score_from_x0, "v": _score_from_v}
 class NetworkScore(ScoreModel):
     """A network of any head as a score model.
 
-    ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the head's
-    output; head is *eps*, *x0* (also an EDM denoiser, which is x0 under VE) or *v* (VP only).
+    ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the
+    head's output; head is *eps*, *x0* (also an EDM denoiser, which is x0 under VE) or *v* (VP only).
     The state stays in float64, on the CPU, around a network in float32, unless
     ``cartoonists.execution`` sets otherwise; only what enters and leaves the network travels to its
     device.  ``batch_size`` bounds the memory of one call and changes results only by the network's
@@ -300,7 +300,7 @@ class NetworkScore(ScoreModel):
             return torch.cat([self._score(part, logsnr) for part in x.split(self.batch_size)])
 
     def score_and_hvp(self, x: Tensor, logsnr: Time, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Score and vᵀJ by one vector-Jacobian product (J of a network is only nearly symmetric)."""
+        """Score and vᵀJ by one vector-Jacobian product (a network's J is only nearly symmetric)."""
         parts = zip(x.split(self.batch_size), v.split(self.batch_size), strict=True)
         pairs = [self._score_and_vjp(a, logsnr, b) for a, b in parts]
         return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])

@@ -1,10 +1,10 @@
 """The posterior covariance of a model, coordinate by coordinate: the Stein table.
 
-The ancestral tracker needs ``c_i = Cov[x_0|x_λ]_ii = ρ_i exp(-λ)`` with ``ρ_i = 1 + σ² ∂_i s_i``.  A
-closed form knows it at every x.  For a network its mean over x comes free of derivatives from
-Stein's identity, ``E ρ_i = 1 - σ² E s_i²`` in every orthonormal basis (Bao et al., 2022, use the mean
-over i too).  ρ falls from 1 at the data to 0 at the noise; for Gaussian data logit ρ is linear in λ,
-so the table stores and interpolates logit ρ.
+The ancestral tracker needs ``c_i = Cov[x_0|x_λ]_ii = ρ_i exp(-λ)`` with ``ρ_i = 1 + σ² ∂_i s_i``.
+A closed form knows it at every x.  For a network its mean over x comes free of derivatives from
+Stein's identity, ``E ρ_i = 1 - σ² E s_i²`` in every orthonormal basis (Bao et al., 2022, use the
+mean over i too).  ρ falls from 1 at the data to 0 at the noise; for Gaussian data logit ρ is linear
+in λ, so the table stores and interpolates logit ρ.
 """
 
 from abc import ABC, abstractmethod

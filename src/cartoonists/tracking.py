@@ -76,7 +76,7 @@ class AncestralKernel:
         return ratio * shrink * z + gain * denoised, variance * shrink + gain**2 * covariance
 
     def step(self, z, noisier, cleaner, noise: Streams, track: bool) -> tuple[Tensor, Tensor]:
-        """Draw x_μ from x_λ; returns it and ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` (0 if untracked)."""
+        """Draw x_μ from x_λ; returns it and the log-ratio of ``log_ratio`` (0 if untracked)."""
         mean, variance = self.moments(z, noisier, cleaner, noise.seeds)
         xi = noise.normal(self.model.shape).to(z)
         cleaned = mean + variance.sqrt() * xi
@@ -133,7 +133,7 @@ def ancestral_path(
 
 @dataclass(frozen=True)
 class TrackedSamples:
-    """x ``[n, *shape]`` and tracked log-density ``[n]`` in nats at logsnr_max; seeds; evaluations."""
+    """x ``[n, *shape]``, tracked log-density ``[n]`` in nats at logsnr_max, evaluations, seeds."""
 
     x: Tensor
     log_density: Tensor

@@ -99,6 +99,29 @@ def train(
     return average
 
 
+def make_card(dataset: str, images, scaling: PixelScaling, recipe: Recipe, settings: dict) -> dict:
+    """What the card of a trained model says of its network, schedule, data and training."""
+    return {
+        "name": f"{dataset}/{recipe.weighting}",
+        "version": "0.1.0",
+        "licence": "MIT",
+        "architecture": settings["architecture"],
+        "head": "eps",
+        "schedule": {
+            "kind": "VP",
+            "logsnr_min": recipe.logsnr_min,
+            "logsnr_max": recipe.logsnr_max,
+        },
+        "data": {
+            "name": dataset,
+            "shape": list(images.shape[1:]),
+            "mean": list(scaling.mean),
+            "std": list(scaling.std),
+        },
+        "training": {"images": len(images), "start": settings["start"], **asdict(recipe)},
+    }
+
+
 def _batch(images, scaling, recipe, step, device):
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     index = torch.randint(len(images), (recipe.batch,), generator=generator)

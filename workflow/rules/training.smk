@@ -1,0 +1,41 @@
+# Training of the bundled models; not part of `all`.  Recipes: --configfile config/training.yaml
+
+TRAINING = config.get("training", {})
+
+
+def starting_point(wildcards):
+    """Weights of the model that a training starts from, where its recipe names one."""
+    start = TRAINING[f"{wildcards.dataset}/{wildcards.model}"]["start"]
+    return [f"results/training/{wildcards.dataset}/{start}.safetensors"] if start else []
+
+
+rule train:
+    """Train every model of the training configuration; resumes where it was stopped."""
+    input:
+        expand("results/training/{name}.safetensors", name=TRAINING),
+
+
+rule train_model:
+    """One training: weights, card, and the loss by noise level."""
+    input:
+        start=starting_point,
+    output:
+        weights="results/training/{dataset}/{model}.safetensors",
+        card="results/training/{dataset}/{model}.json",
+        loss="results/training/{dataset}/{model}.csv",
+    log:
+        "results/logs/training/{dataset}/{model}.log",
+    benchmark:
+        "results/benchmarks/training/{dataset}/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=2880,
+    params:
+        # the state outlives a failed or stopped job: it is no output of the rule
+        state="results/training/{dataset}/{model}.state.pt",
+        settings=lambda w: TRAINING[f"{w.dataset}/{w.model}"],
+        data_dir=config["data_dir"],
+    script:
+        "../scripts/train_model.py"

@@ -1,0 +1,32 @@
+import os
+from pathlib import Path
+
+import torch
+
+from cartoonists.artifacts import job
+from cartoonists.checkpoints import build_network, load_model, save_model, write_card
+from cartoonists.data import LOADERS, PixelScaling, find_dataset
+from cartoonists.evaluation import held_out_bound
+from cartoonists.training import Recipe, make_card, train
+
+with job(snakemake):
+    params, dataset = snakemake.params, snakemake.wildcards.dataset
+    settings = params.settings
+    folder = find_dataset(dataset, params.data_dir)
+    training, test = (LOADERS[dataset](folder, split) for split in ("train", "test"))
+    scaling = PixelScaling.of(training.images)
+    recipe = Recipe(**settings["recipe"])
+    torch.manual_seed(recipe.seed)  # initial weights
+    network = build_network(settings["architecture"])
+    if snakemake.input.start:
+        network.load_state_dict(load_model(snakemake.input.start[0]).network.state_dict())
+    loss = Path(f"{params.state}.csv")  # the log resumes with the state
+    loss.parent.mkdir(parents=True, exist_ok=True)
+    images = torch.from_numpy(training.images.copy())
+    average = train(network, images, scaling, recipe, Path(params.state), loss)
+    card = make_card(dataset, training.images, scaling, recipe, settings)
+    weights = Path(snakemake.output.weights)
+    card = save_model(weights, average, card)
+    bound = held_out_bound(load_model(weights), test.images, **settings["held_out"])
+    write_card(Path(snakemake.output.card), card | {"held_out": bound})
+    os.replace(loss, snakemake.output.loss)
