@@ -1,4 +1,4 @@
-"""Shared closed-form targets; one thread, so that tests neither thrash nor depend on the machine."""
+"""Shared closed-form targets; one thread, so that tests neither thrash nor hang on the machine."""
 
 import pytest
 import torch

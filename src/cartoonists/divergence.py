@@ -64,8 +64,8 @@ class HutchinsonDivergence(Divergence):
     """``tr H ≈ vᵀ H v`` with Rademacher v (Hutchinson, 1989), fresh at every evaluation.
 
     The variance of one probe is ``2 Σ_{i≠j} H_ij²`` in the probes' basis, so the basis in which H
-    is nearest to diagonal serves best.  ``probes`` of them are averaged.  With ``fresh=False`` one set
-    is kept for the whole path, which adaptive solvers need and which leaves far more noise.
+    is nearest to diagonal serves best.  ``probes`` of them are averaged.  With ``fresh=False`` one
+    set is kept for the whole path, which adaptive solvers need and which leaves far more noise.
     The same product gives ``tr(PHP) ≈ (P v)ᵀ H v``.
     """
 

@@ -166,8 +166,8 @@ def bits_per_dim(log_density: Tensor, dimensions: int, log_pixels_per_unit: floa
     """``-(log p(x) - log|d pixel/dx|)/(D log 2)`` of uniformly dequantised images.
 
     ``log_density`` in nats in model space; ``log_pixels_per_unit`` is the log-determinant of the
-    map from model space to grey levels (``PixelScaling.log_pixels_per_unit``), D log(256 std) for one
-    channel: one grey level is a bin of width 1 (Theis et al., 2016, section 3.1).
+    map from model space to grey levels (``PixelScaling.log_pixels_per_unit``), D log(256 std) for
+    one channel: one grey level is a bin of width 1 (Theis et al., 2016, section 3.1).
     """
     return -(log_density - log_pixels_per_unit) / (dimensions * math.log(2))
 

@@ -257,7 +257,7 @@ class NetworkScore(ScoreModel):
     """A network of any head as a score model.
 
     ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the
-    head's output; head is *eps*, *x0* (also an EDM denoiser, which is x0 under VE) or *v* (VP only).
+    head's output; head is *eps*, *x0* (an EDM denoiser is x0 under VE) or *v* (VP only).
     The state stays in float64, on the CPU, around a network in float32, unless
     ``cartoonists.execution`` sets otherwise; only what enters and leaves the network travels to its
     device.  ``batch_size`` bounds the memory of one call and changes results only by the network's
