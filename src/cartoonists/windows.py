@@ -181,7 +181,7 @@ def component(target: GaussianMixture, x: Tensor) -> Tensor:
     return target.responsibilities(x, target.schedule.logsnr_max).argmax(1)
 
 
-def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 3.0, far: float = 24.0):
+def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 6.0, far: float = 48.0):
     """Two groups of two components: mixture, and the group of each component.
 
     Equal weights and variances of 0.1; group means ``far`` standard deviations apart along the
