@@ -185,12 +185,11 @@ def closed_form_bias(
     steps added: exact for the ancestral chain (its own E X is known), measured for
     Euler–Maruyama.
     """
+    cases = [(e, v, method) for e in epsilons for v in variances for method in METHODS]
     rows = []
-    for epsilon in epsilons:
-        for v0 in variances:
-            model = PerturbedGaussian(dimensions, v0, epsilon, schedule)
-            for method in METHODS:
-                rows.append(_bias_row(model, method, n, steps, seed))
+    for i, (epsilon, v0, method) in enumerate(cases):  # seeds of its own for every row
+        model = PerturbedGaussian(dimensions, v0, epsilon, schedule)
+        rows.append(_bias_row(model, method, n, steps, seed + 2 * n * i))
     return pd.DataFrame(rows)
 
 
