@@ -219,6 +219,8 @@ def blur_curves(tables: Tables) -> Figure:
             axis.tick_params(axis="x", labelsize=7)
             axis.axhline(0, color="0.3", linewidth=0.8)
             axis.set_xlabel(OPERATION_LABELS[operation])
+            if operation == "noise":  # far off the data the flow diverges
+                axis.set_yscale("symlog")
     for axis in axes[:, 0]:
         axis.set_ylabel("change of log p\n[nats/dim]")
     _legend(figure, axes[0, 0], 2)
