@@ -306,7 +306,8 @@ def _judged(model, x_t, logsnr_t, path, followed: ModeDivergence, seeds, starts)
             other = peak.climb(_ordinary_sample(model, x_t, logsnr_t, seeds, j))
             deficit = torch.fmax(deficit, peak.log_prob(other) - here)
     status = ["ok"] * len(gap)
-    checks = (smallest <= 0, smallest <= 1 / CONDITION_LIMIT, gap > GAP_LIMIT, deficit > GAP_LIMIT)
+    indefinite = (smallest <= 0) | (gap < -GAP_LIMIT)  # -A of a mode makes no gain negative
+    checks = (indefinite, smallest <= 1 / CONDITION_LIMIT, gap > GAP_LIMIT, deficit > GAP_LIMIT)
     for name, failed in reversed(list(zip(STATUSES[1:], checks, strict=True))):
         status = [name if bad else old for bad, old in zip(failed.tolist(), status, strict=True)]
     ok = torch.tensor([s == "ok" for s in status])
