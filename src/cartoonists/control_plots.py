@@ -15,7 +15,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def _panels(
-    n: int, width: float = 3.0, height: float = 2.8, **options
+    n: int, width: float = 3.0, height: float = 3.4, **options
 ) -> tuple[Figure, list[Axes]]:
     figure, axes = plt.subplots(
         1, n, figsize=(width * n + 0.6, height), squeeze=False, layout="constrained", **options
@@ -39,7 +39,11 @@ def path_convergence(table: pd.DataFrame) -> Figure:
             axis.loglog(rms.index, rms, marker="o", markersize=4, color=colour, label=name)
         axis.set_xlabel("steps")
         axis.set_title({"euler": "noise: Euler–Maruyama", "heun": "no noise: Heun"}[solver])
-        axis.legend(fontsize="x-small")
+        axis.legend(fontsize="xx-small")
+        axis.set_xticks(
+            sorted(table["steps"].unique()), sorted(table["steps"].unique()), minor=False
+        )
+        axis.minorticks_off()
     axes[0].set_ylabel("tracked - true, RMS [nats]")
     return figure
 
