@@ -3,12 +3,6 @@
 TRAINING = config.get("training", {})
 
 
-def starting_point(wildcards):
-    """Weights of the model that a training starts from, where its recipe names one."""
-    start = TRAINING[f"{wildcards.dataset}/{wildcards.model}"]["start"]
-    return [f"results/training/{wildcards.dataset}/{start}.safetensors"] if start else []
-
-
 rule train:
     """Train every model of the training configuration; resumes where it was stopped."""
     input:
@@ -18,7 +12,12 @@ rule train:
 rule train_model:
     """One training: weights, card, and the loss by noise level."""
     input:
-        start=starting_point,
+        # the model that this one starts from, where its recipe names one
+        start=lambda w: [
+            f"results/training/{w.dataset}/{start}.safetensors"
+            for start in [TRAINING[f"{w.dataset}/{w.model}"]["start"]]
+            if start
+        ],
     output:
         weights="results/training/{dataset}/{model}.safetensors",
         card="results/training/{dataset}/{model}.json",
