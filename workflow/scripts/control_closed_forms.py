@@ -4,10 +4,12 @@ from cartoonists.schedules import VP
 from cartoonists.testbeds import testbed
 
 with job(snakemake) as record:
-    settings = snakemake.params.settings
+    settings, paths = snakemake.params.settings, snakemake.params.settings["paths"]
     seeds = range(snakemake.params.seed, snakemake.params.seed + settings["n_samples"])
-    target = testbed("mixture", settings["dimensions"], VP(*snakemake.params.logsnr))
-    write_table(snakemake.output.paths, path_errors(target, seeds, settings["path_steps"]), record)
+    schedule = VP(*snakemake.params.logsnr)
+    target = testbed("mixture", paths["dimensions"], schedule)
+    write_table(snakemake.output.paths, path_errors(target, seeds, paths["steps"]), record)
+    target = testbed("mixture", settings["dimensions"], schedule)
     table = closed_form_control(
         target, snakemake.params.quantiles, settings["bounds"], seeds, settings["steps"]
     )
