@@ -8,7 +8,9 @@ added.  Checked against closed forms, because the sources leave room for doubt:
   leaves -½ φ̃² g² ŝᵀHŝ, about +½ φ̃² nats per unit of λ: of relative size 1/D, not zero.  Here the
   projected trace is used; Hutchinson's product gives it at no further cost.
 * Score alignment.  Both forms are the derivative of log p_0 along the scaling of the latent and
-  agree to the accuracy of their integration; for a Gaussian both equal |∇ log p_T(x_T)|².
+  agree to the accuracy of their integration; for a Gaussian both equal |∇ log p_T(x_T)|².  For a
+  network they need not agree: the form without the score is the derivative of the PF-ODE's own
+  log-density, the other one trusts the network's score at logsnr_max to be that density's.
 """
 
 import math
