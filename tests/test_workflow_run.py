@@ -82,7 +82,7 @@ def test_what_other_programs_read_is_there(clone):
 
 
 def test_every_figure_is_there_as_png_and_svg(clone):
-    figures = {path.name for path in (results(clone) / "figures").iterdir()}
+    figures = {path.name for path in (results(clone) / "figures").iterdir() if path.is_file()}
     stems = {Path(name).stem for name in figures}
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     assert {"theory_tracking", "likelihood_scatter"} <= stems
