@@ -24,15 +24,16 @@ from revision import code_hash
 from validation import checked_models
 
 MODELS = checked_models(config)
+IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly"]}
 
 # One thread a job, as many jobs as cores; and the library of this clone in every job.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("MKL_NUM_THREADS", "1")
-os.environ.update(PYTHONPATH=os.path.join(workflow.basedir, "src"))
+THREADS = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+os.environ.update(THREADS, PYTHONPATH=os.path.join(workflow.basedir, "src"))
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-IMAGE_TOPICS = ["likelihood", "high_density", "blur", "compression", "control", "windows"]
-TOPICS = ["theory", "modes", "bias"] + (IMAGE_TOPICS if MODELS else [])
+TOPICS = ["theory", "modes", "bias"]
+TOPICS += ["likelihood", "high_density", "compression"] * bool(MODELS)
+TOPICS += ["blur", "control", "windows"] * bool(IN_DEPTH)
 
 
 wildcard_constraints:

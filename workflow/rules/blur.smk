@@ -34,7 +34,7 @@ rule blur_table:
 rule blur_claims:
     """Claim 8 and its controls."""
     input:
-        expand("results/{name}/blur.csv", name=MODELS),
+        expand("results/{name}/blur.csv", name=IN_DEPTH),
     output:
         "results/claims/blur.csv",
     log:
@@ -47,7 +47,7 @@ rule blur_claims:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/blur_claims.py"),
     script:
@@ -57,7 +57,7 @@ rule blur_claims:
 rule blur:
     """log-density against the strength of blur and of its controls, and at each noise level."""
     input:
-        expand("results/{name}/blur.csv", name=MODELS),
+        expand("results/{name}/blur.csv", name=IN_DEPTH),
     output:
         report(
             "results/figures/blur_curves.png",
@@ -85,7 +85,7 @@ rule blur:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         code=code_hash("notebooks/blur.ipynb"),
     notebook:
         "../../notebooks/blur.ipynb"

@@ -77,7 +77,7 @@ rule control_claims:
     """Claim 10."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
-        models=expand("results/{name}/{table}.csv", name=MODELS, table=["control", "alignment"]),
+        models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
     output:
         "results/claims/control.csv",
     log:
@@ -90,7 +90,7 @@ rule control_claims:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/control_claims.py"),
     script:
@@ -101,8 +101,8 @@ rule control:
     """Log-density reached against the quantile; one seed from low to high density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
-        tables=expand("results/{name}/{table}.csv", name=MODELS, table=["control", "alignment"]),
-        images=expand("results/{name}/control_images.npz", name=MODELS),
+        tables=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
+        images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
     output:
         report(
             "results/figures/control_paths.png",
@@ -127,12 +127,12 @@ rule control:
         ),
         "results/figures/control_curves.svg",
         report(
-            expand("results/figures/control_images/{name}.png", name=MODELS),
+            expand("results/figures/control_images/{name}.png", name=IN_DEPTH),
             caption="../report/control_images.rst",
             category="3 Image models",
             subcategory="Density control",
         ),
-        expand("results/figures/control_images/{name}.svg", name=MODELS),
+        expand("results/figures/control_images/{name}.svg", name=IN_DEPTH),
     log:
         notebook="results/notebooks/control.ipynb",
     benchmark:
@@ -143,7 +143,7 @@ rule control:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         code=code_hash("notebooks/control.ipynb"),
     notebook:
         "../../notebooks/control.ipynb"

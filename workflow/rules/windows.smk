@@ -59,7 +59,7 @@ rule windows_claims:
     """Claim 11."""
     input:
         "results/theory/windows.csv",
-        expand("results/{name}/windows.csv", name=MODELS),
+        expand("results/{name}/windows.csv", name=IN_DEPTH),
     output:
         "results/claims/windows.csv",
     log:
@@ -72,7 +72,7 @@ rule windows_claims:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/windows_claims.py"),
     script:
@@ -83,7 +83,7 @@ rule windows:
     """Share that keeps its class against λ, with HD switch points and branch jumps."""
     input:
         theory="results/theory/windows.csv",
-        tables=expand("results/{name}/windows.csv", name=MODELS),
+        tables=expand("results/{name}/windows.csv", name=IN_DEPTH),
     output:
         report(
             "results/figures/windows_mixtures.png",
@@ -109,7 +109,7 @@ rule windows:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(MODELS),
+        models=list(IN_DEPTH),
         switches=config["high_density"]["switch_logsnr"],
         code=code_hash("notebooks/windows.ipynb"),
     notebook:
