@@ -235,7 +235,8 @@ def mixture_windows(
             "peak_missed": hd != peak_component(target, noisy, logsnr),
         }
         if modes:
-            columns["branch_jumped"] = ~track_modes(target, noisy, logsnr, steps, seeds=seeds).ok
+            modes_found = track_modes(target, noisy, logsnr, steps, seeds=seeds)
+            columns["branch_jumped"] = (~modes_found.ok).double()  # NaN where not asked for
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
