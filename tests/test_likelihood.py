@@ -45,15 +45,15 @@ def test_mixture_in_64_dimensions_at_256_heun_steps():
     assert found.nfe == 512
 
 
-def test_adams_needs_an_eighth_of_the_evaluations_of_heun():
+def test_adams_needs_a_quarter_of_the_evaluations_of_heun():
     target = mixture(64, seed=3)
     x = target.sample(32, seed=0)
     exact = target.log_prob(x)
     adams = ode_log_density(target, x, steps=31, solver="adams")
-    heun = ode_log_density(target, x, steps=128, solver="heun")
-    assert (adams.nfe, heun.nfe) == (32, 256)
+    heun = ode_log_density(target, x, steps=64, solver="heun")
+    assert (adams.nfe, heun.nfe) == (32, 128)
     error = [(run.log_density - exact).square().mean().sqrt() for run in (adams, heun)]
-    assert error[0] < 2 * error[1]
+    assert error[0] < error[1]
 
 
 def test_sampling_direction_tracks_the_density():
