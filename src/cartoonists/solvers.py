@@ -20,6 +20,7 @@ TABLEAUS = {
 }
 
 SOLVERS = (*TABLEAUS, "adams")
+LONGEST = {1: 0.7, -1: 1.0}  # step in λ up to which Adams goes to order 4, by direction
 
 Callback = Callable[[float, Tensor, Tensor], None]  # (logsnr, x, log_density) after every step
 
@@ -82,8 +83,9 @@ class Adams:
 
     One evaluation a step, of order 5 once the history is full.  The order ramps up from 1,
     which costs little because processes hardly move at either end of the range of λ.  Steps longer
-    than 1 in λ stop at order 2: beyond, higher orders lose to their own extrapolation (measured on
-    mixtures with D = 3072).  Summed over a path, the corrector's weights are those of the
+    than LONGEST stop at order 2: towards the noise higher orders then lose to their own
+    extrapolation (measured on mixtures with D = 3072), and towards the data, where flat directions
+    contract as exp(-λ/2), they are unstable.  Summed over a path, the corrector's weights are those of the
     trapezoidal rule with end corrections, so fresh probes of the divergence are averaged evenly.
     """
 
@@ -101,7 +103,7 @@ class Adams:
         self._remember(stop, slopes(predicted, stop, direction))
         weights = _integration_weights(self.nodes, start, stop)
         increments = _combine(weights, self.found, stop - start)
-        order = 4 if abs(stop - start) <= 1 else 2
+        order = 4 if abs(stop - start) <= LONGEST[direction] else 2
         self.nodes, self.found = self.nodes[-order:], self.found[-order:]
         return *increments, score
 
