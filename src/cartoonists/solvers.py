@@ -85,8 +85,8 @@ class Adams:
     which costs little because processes hardly move at either end of the range of λ.  Steps longer
     than LONGEST stop at order 2: towards the noise higher orders then lose to their own
     extrapolation (measured on mixtures with D = 3072), and towards the data, where flat directions
-    contract as exp(-λ/2), they are unstable.  Summed over a path, the corrector's weights are those of the
-    trapezoidal rule with end corrections, so fresh probes of the divergence are averaged evenly.
+    contract as exp(-λ/2), they are unstable.  Summed over a path, the corrector's weights are those
+    of the trapezoidal rule with end corrections: fresh probes of the divergence weigh evenly.
     """
 
     def __init__(self):
