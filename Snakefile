@@ -1,7 +1,6 @@
 """Diffusion models as cartoonists: log-densities tracked along the reverse process.
 
-A table of contents.  Each topic has its rules in workflow/rules/<topic>.smk, its figures in
-notebooks/<topic>.ipynb and its rows of the claims table in results/claims/<topic>.csv.
+A topic has rules in workflow/rules, figures in notebooks and claims in results/claims.
 """
 
 import os
