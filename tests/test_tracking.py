@@ -65,7 +65,7 @@ def test_table_of_a_gaussian_is_exact():
     table = mixture_table(target, points=9, samples=4)
     for logsnr in (-9.3, 0.1, 7.7):
         exact = 1 / (1 / target._variances[0] + math.exp(logsnr))
-        got = table.variance(torch.zeros(1, 64), logsnr)
+        got = table.variance(torch.zeros(1, 64).double(), logsnr)
         assert torch.allclose(got, exact, rtol=1e-6)
     error = errors(target, n=16, steps=8, posterior=table)
     assert error.abs().max() < 1e-3
@@ -78,7 +78,7 @@ def test_estimated_table_finds_the_posterior_variance():
     table = estimate_table(target, range(400), points=11, pilot_steps=200)
     for logsnr in (-8.0, -2.0, 2.0, 6.0):
         exact = 1 / (1 / variance + math.exp(logsnr))
-        ratio = table.variance(torch.zeros(1, 24), logsnr) / exact
+        ratio = table.variance(torch.zeros(1, 24).double(), logsnr) / exact
         assert (ratio - 1).abs().max() < 0.3
         assert abs(ratio.mean() - 1) < 0.06
 

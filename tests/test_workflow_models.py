@@ -71,7 +71,7 @@ def test_execution_defaults_are_those_of_the_library():
 )
 def test_a_mistake_in_a_model_is_named_in_one_line(config, model, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        check({**config, "models": {"a/b": model}})
+        check({**config, "models": {"a/b": model}, "run_models": []})
     assert "\n" not in str(caught.value)
 
 
