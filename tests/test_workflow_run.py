@@ -47,9 +47,9 @@ class Clone:
             command, cwd=self.folder, env=environment, capture_output=True, text=True
         )
 
-    def planned(self, *arguments: str, **settings) -> dict[str, int]:
+    def planned(self, *targets: str, **settings) -> dict[str, int]:
         """Jobs that a run would do: rule name to number."""
-        done = self.snakemake("--dry-run", "--quiet", "rules", *arguments, **settings)
+        done = self.snakemake(*targets, "--dry-run", "--quiet", "rules", **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         table = (done.stdout + done.stderr).partition("Job stats:")[2].split("\n\n")[0]
         return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
