@@ -97,7 +97,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        target="everything",
+        snakefile=os.path.relpath(workflow.main_snakefile),
     shell:
-        "snakemake --snakefile {workflow.main_snakefile} --configfile {input.config}"
-        " --workflow-profile none --nolock --report {output} {params.target} > {log} 2>&1"
+        "snakemake --snakefile {params.snakefile} --configfile {input.config}"
+        " --workflow-profile none --nolock --report {output} everything > {log} 2>&1"
