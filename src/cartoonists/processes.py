@@ -73,9 +73,9 @@ class Process(ABC):
 class ScoreDrift(Process):
     """Processes whose drift is ``f x + w(x, λ) g² s``, by their weight w."""
 
+    @abstractmethod
     def weight(self, at: Derivatives, logsnr: Time) -> Tensor:
         """w, a scalar or ``[batch]``."""
-        raise NotImplementedError
 
     def drift(self, x, at, logsnr):
         weight = per_sample(self.weight(at, logsnr), x)
