@@ -74,6 +74,8 @@ def test_weightings():
     assert Recipe("quality", 1).weight(level)[1].item() == pytest.approx(0.5)
     with pytest.raises(ValueError, match="'uniform' found, allowed"):
         Recipe("uniform", 1)
+    with pytest.raises(ValueError, match="'fp8' found, allowed 'fp32' and 'bf16'"):
+        Recipe("likelihood", 1, precision="fp8")
 
 
 def test_rate_warms_up_stays_and_falls():
