@@ -11,13 +11,16 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: os.path.join(workflow.basedir, "config.yaml")
+CLONE = str(workflow.current_basedir)  # also where this is another workflow's module
+
+
+configfile: os.path.join(CLONE, "config.yaml")
 
 
 report: "workflow/report/workflow.rst"
 
 
-sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+sys.path.insert(0, os.path.join(CLONE, "workflow"))
 from chunks import chunk_files, chunk_range
 from revision import code_hash
 from validation import checked_models
@@ -25,9 +28,12 @@ from validation import checked_models
 MODELS = checked_models(config)
 IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly"]}
 
-# One thread a job, as many jobs as cores; and the library of this clone in every job.
+# One thread a job, and the library of this clone.
 THREADS = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-os.environ.update(THREADS, PYTHONPATH=os.path.join(workflow.basedir, "src"))
+os.environ.update(THREADS, PYTHONPATH=os.path.join(CLONE, "src"))
+
+# For --sdm conda, relative to the rules.
+ENVIRONMENT = f"../../envs/{'gpu' if 'cuda' in config['execution']['device'] else 'cpu'}.yaml"
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
 TOPICS = ["theory", "modes", "bias"]
@@ -49,11 +55,6 @@ rule all:
         "results/report.html",
 
 
-include: "workflow/rules/models.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/training.smk"
+for part in ["models", "report", "training", *TOPICS]:
 
-
-for topic in TOPICS:
-
-    include: f"workflow/rules/{topic}.smk"
+    include: f"workflow/rules/{part}.smk"

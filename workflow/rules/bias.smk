@@ -13,7 +13,7 @@ rule bias_closed_form:
     benchmark:
         "results/benchmarks/bias_closed_form.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
@@ -37,7 +37,7 @@ rule bias_sandwich:
     benchmark:
         "results/benchmarks/{dataset}/{model}/bias.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -59,7 +59,7 @@ rule bias_claims:
     benchmark:
         "results/benchmarks/bias_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -98,7 +98,7 @@ rule bias:
     benchmark:
         "results/benchmarks/bias.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

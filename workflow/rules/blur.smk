@@ -4,7 +4,7 @@ BLUR = config["blur"]
 
 
 rule blur_table:
-    """log p of images after blur, noise, contrast and resolution changes of rising strength."""
+    """Log-density of images after blur, noise, contrast and resolution changes of rising strength."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
         samples=[
@@ -18,7 +18,7 @@ rule blur_table:
     benchmark:
         "results/benchmarks/{dataset}/{model}/blur.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -32,7 +32,7 @@ rule blur_table:
 
 
 rule blur_claims:
-    """Claim 8 and its controls."""
+    """Claim 8: blur raises the log-density; its controls."""
     input:
         expand("results/{name}/blur.csv", name=IN_DEPTH),
     output:
@@ -42,7 +42,7 @@ rule blur_claims:
     benchmark:
         "results/benchmarks/blur_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -55,7 +55,7 @@ rule blur_claims:
 
 
 rule blur:
-    """log-density against the strength of blur and of its controls, and at each noise level."""
+    """Log-density against the strength of blur and of its controls, and at each noise level."""
     input:
         expand("results/{name}/blur.csv", name=IN_DEPTH),
     output:
@@ -80,7 +80,7 @@ rule blur:
     benchmark:
         "results/benchmarks/blur.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

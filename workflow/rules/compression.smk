@@ -24,7 +24,7 @@ rule compression_table:
     benchmark:
         "results/benchmarks/{dataset}/{model}/compression.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -41,7 +41,7 @@ rule compression_table:
 
 
 rule compression_claims:
-    """Claims 9 and 12."""
+    """Claims 9 and 12: log-density follows the size of files, and the local dimension."""
     input:
         expand("results/{name}/compression_correlations.csv", name=MODELS),
     output:
@@ -51,7 +51,7 @@ rule compression_claims:
     benchmark:
         "results/benchmarks/compression_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -96,7 +96,7 @@ rule compression:
     benchmark:
         "results/benchmarks/compression.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

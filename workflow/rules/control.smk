@@ -18,7 +18,7 @@ ruleorder: control_closed_forms > theory_table
 
 
 rule control_closed_forms:
-    """(★) along every process, every control, and score alignment, on a mixture."""
+    """Formula (★) along every process, every control, and score alignment, on a mixture."""
     output:
         paths="results/theory/paths.csv",
         control="results/theory/control.csv",
@@ -28,7 +28,7 @@ rule control_closed_forms:
     benchmark:
         "results/benchmarks/control_closed_forms.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=60,
@@ -55,7 +55,7 @@ rule control_model:
     benchmark:
         "results/benchmarks/{dataset}/{model}/control.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -74,7 +74,7 @@ rule control_model:
 
 
 rule control_claims:
-    """Claim 10."""
+    """Claim 10: guidance, prior guidance and score alignment move the log-density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
@@ -85,7 +85,7 @@ rule control_claims:
     benchmark:
         "results/benchmarks/control_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -138,7 +138,7 @@ rule control:
     benchmark:
         "results/benchmarks/control.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

@@ -17,7 +17,7 @@ rule high_density_chunk:
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density-{chunk}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -43,7 +43,7 @@ rule high_density_table:
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -67,7 +67,7 @@ rule high_density_sets:
     benchmark:
         "results/benchmarks/{dataset}/{model}/high_density_sets.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
@@ -83,7 +83,7 @@ rule high_density_sets:
 
 
 rule high_density_claims:
-    """Claims 6 and 7 on image models."""
+    """Claims 6 and 7: HD samples have higher density, and are cartoons or blur."""
     input:
         pairs=expand("results/{name}/high_density.csv", name=MODELS),
         sets=expand("results/{name}/high_density_sets.csv", name=MODELS),
@@ -94,7 +94,7 @@ rule high_density_claims:
     benchmark:
         "results/benchmarks/high_density_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -159,7 +159,7 @@ rule high_density:
     benchmark:
         "results/benchmarks/high_density.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

@@ -16,7 +16,7 @@ rule likelihood_chunk:
     benchmark:
         "results/benchmarks/{dataset}/{model}/likelihood-{chunk}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -40,7 +40,7 @@ rule held_out_chunk:
     benchmark:
         "results/benchmarks/{dataset}/{model}/held_out-{chunk}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -55,7 +55,7 @@ rule held_out_chunk:
 
 
 rule likelihood_table:
-    """Log-densities of all samples of a model."""
+    """Log-densities of all samples of a model, or of all held-out images."""
     input:
         chunk_files("likelihood", LIKELIHOOD["n_samples"], CHUNK),
     output:
@@ -65,7 +65,7 @@ rule likelihood_table:
     benchmark:
         "results/benchmarks/{dataset}/{model}/likelihood.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -101,7 +101,7 @@ rule tracking_cost:
     benchmark:
         "results/benchmarks/{dataset}/{model}/tracking_cost.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=30,
@@ -114,7 +114,7 @@ rule tracking_cost:
 
 
 rule likelihood_claims:
-    """Claims 1, 3 and 4 on image models."""
+    """Claims 1, 3 and 4 on image models: cost of tracking, tracked against PF-ODE, sandwich."""
     input:
         expand("results/{name}/{table}.csv", name=MODELS, table=PER_MODEL),
     output:
@@ -124,7 +124,7 @@ rule likelihood_claims:
     benchmark:
         "results/benchmarks/likelihood_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -168,7 +168,7 @@ rule likelihood:
     benchmark:
         "results/benchmarks/likelihood.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

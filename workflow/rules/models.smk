@@ -2,10 +2,8 @@
 
 
 rule fetch_model:
-    """A model brought onto this machine: where it is, and the SHA-256 of its files.
-
-    The only rule that touches the network; later runs take the model from its cache.
-    """
+    # The only rule that touches the network; later runs take the model from its cache.
+    """A model brought onto this machine: where it is, and the SHA-256 of its files."""
     output:
         "results/{dataset}/{model}/model.json",
     log:
@@ -13,7 +11,7 @@ rule fetch_model:
     benchmark:
         "results/benchmarks/{dataset}/{model}/fetch_model.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=240,
@@ -35,7 +33,7 @@ rule stein:
     benchmark:
         "results/benchmarks/{dataset}/{model}/stein.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=60,

@@ -20,7 +20,7 @@ rule modes_table:
     benchmark:
         "results/benchmarks/modes_table.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
@@ -42,7 +42,7 @@ rule mode_curves:
     benchmark:
         "results/benchmarks/mode_curves.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
@@ -63,7 +63,7 @@ rule mode_cost:
     benchmark:
         "results/benchmarks/mode_cost.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
@@ -85,7 +85,7 @@ rule mode_network:
     benchmark:
         "results/benchmarks/mode_network.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=30,
@@ -111,7 +111,7 @@ rule modes_claims:
     benchmark:
         "results/benchmarks/modes_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -158,7 +158,7 @@ rule modes:
     benchmark:
         "results/benchmarks/modes.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

@@ -17,7 +17,7 @@ rule claims:
     benchmark:
         "results/benchmarks/claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -42,7 +42,7 @@ rule notebooks:
     benchmark:
         "results/benchmarks/notebooks.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -62,7 +62,7 @@ rule resolved_config:
     benchmark:
         "results/benchmarks/resolved_config.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -83,7 +83,7 @@ rule everything:
 rule report:
     """The HTML report: claims, figures with captions, notebooks, and how each was made."""
     input:
-        rules.everything.input,
+        everything=rules.everything.input,
         config="results/config.yaml",
     output:
         "results/report.html",
@@ -92,7 +92,7 @@ rule report:
     benchmark:
         "results/benchmarks/report.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -100,4 +100,4 @@ rule report:
         snakefile=os.path.relpath(workflow.main_snakefile),
     shell:
         "snakemake --snakefile {params.snakefile} --configfile {input.config}"
-        " --workflow-profile none --nolock --report {output} everything > {log} 2>&1"
+        " --workflow-profile none --nolock --report {output} {input.everything} > {log} 2>&1"

@@ -13,7 +13,7 @@ rule theory_tracking_part:
     benchmark:
         "results/benchmarks/theory_tracking/{dimensions}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
@@ -34,7 +34,7 @@ rule theory_high_density_part:
     benchmark:
         "results/benchmarks/theory_high_density/{dimensions}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=2000,
         runtime=60,
@@ -61,7 +61,7 @@ rule theory_table:
     benchmark:
         "results/benchmarks/theory_table/{table}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -72,7 +72,7 @@ rule theory_table:
 
 
 rule theory_claims:
-    """Claims 2 and 6 on closed forms."""
+    """Claims 2 and 6 on closed forms: trackers are right, HD samples have higher density."""
     input:
         tracking="results/theory/tracking.csv",
         high_density="results/theory/high_density.csv",
@@ -83,7 +83,7 @@ rule theory_claims:
     benchmark:
         "results/benchmarks/theory_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -119,7 +119,7 @@ rule theory:
     benchmark:
         "results/benchmarks/theory.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,

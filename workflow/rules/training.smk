@@ -27,7 +27,7 @@ rule train_model:
     benchmark:
         "results/benchmarks/training/{dataset}/{model}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=4000,
         runtime=2880,

@@ -16,7 +16,7 @@ rule windows_closed_forms:
     benchmark:
         "results/benchmarks/windows_closed_forms.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=60,
@@ -41,7 +41,7 @@ rule windows_model:
     benchmark:
         "results/benchmarks/{dataset}/{model}/windows.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=3000,
         runtime=240,
@@ -56,7 +56,7 @@ rule windows_model:
 
 
 rule windows_claims:
-    """Claim 11."""
+    """Claim 11: critical windows, predicted against measured."""
     input:
         "results/theory/windows.csv",
         expand("results/{name}/windows.csv", name=IN_DEPTH),
@@ -67,7 +67,7 @@ rule windows_claims:
     benchmark:
         "results/benchmarks/windows_claims.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
@@ -104,7 +104,7 @@ rule windows:
     benchmark:
         "results/benchmarks/windows.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=10,
