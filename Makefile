@@ -1,5 +1,6 @@
-# make figures: every figure, table, notebook and the report. make test: the test suite.
-# Both need Python 3.11 or newer and a package index, and nothing else.
+# make figures: every figure, table, notebook and the report.  make test: the test suite.
+# make lint: style and types.  make docs: the documentation, in site/.
+# All need Python 3.11 or newer and a package index, and nothing else.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed
@@ -9,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: figures test lint clean
+.PHONY: figures test lint docs clean
 
 figures: $(STAMP)
 	snakemake --cores all --workflow-profile workflow/profiles/default
@@ -24,6 +25,9 @@ lint: $(STAMP)
 	mypy
 	snakemake --lint
 
+docs: $(STAMP)
+	mkdocs build --strict
+
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
@@ -32,4 +36,4 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) .snakemake results
+	rm -rf $(VENV) .snakemake results site
