@@ -53,6 +53,31 @@ rule notebooks:
         " {params.drop} --output-dir results/notebooks {input} 2> {log}"
 
 
+rule explorer:
+    """One web page, for offline use: samples against the switch point and the quantile."""
+    input:
+        expand("results/{name}/high_density{end}", name=MODELS, end=[".csv", "_images.npz"]),
+        expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),
+        template=os.path.join(CLONE, "src", "cartoonists", "explorer.html"),
+    output:
+        "results/explorer.html",
+    log:
+        "results/logs/explorer.log",
+    benchmark:
+        "results/benchmarks/explorer.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        models=list(MODELS),
+        guided=list(IN_DEPTH),
+        code=code_hash("workflow/scripts/explorer.py"),
+    script:
+        "../scripts/explorer.py"
+
+
 rule resolved_config:
     """The configuration of this run, defaults and overlays merged."""
     output:
@@ -77,6 +102,7 @@ rule everything:
     input:
         "results/config.yaml",
         "results/claims.csv",
+        "results/explorer.html" if MODELS else [],
         expand("results/notebooks/{topic}.html", topic=TOPICS),
 
 
