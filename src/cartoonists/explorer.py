@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from bokeh.embed import json_item
-from bokeh.models import BasicTickFormatter, ColumnDataSource, CustomJS, HoverTool, Span, TapTool
+from bokeh.models import BasicTickFormatter, ColumnDataSource, CustomJS, HoverTool, TapTool
+from bokeh.models.annotations import Span
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 

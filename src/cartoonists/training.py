@@ -23,7 +23,8 @@ class Recipe:
     ``weighting``: *likelihood* has ``w = 1``, the evidence lower bound (Kingma & Gao, 2023);
     *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.
     ``precision``: *bf16* runs the network under autocast (the weights stay float32), which pays on
-    processors that multiply bfloat16.  The learning rate warms up, stays, and falls linearly to zero over the last quarter.
+    processors that multiply bfloat16.  The learning rate warms up, stays, and falls linearly to
+    zero over the last quarter.
     """
 
     weighting: str
