@@ -23,10 +23,11 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, os.path.join(CLONE, "workflow"))
 from chunks import chunk_files, chunk_range
 from revision import code_hash
-from validation import checked_models
+from validation import checked_models, has_classifier
 
 MODELS = checked_models(config)
 IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly"]}
+CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 
 # One thread a job, and the library of this clone.
 THREADS = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -38,7 +39,7 @@ ENVIRONMENT = f"../../envs/{'gpu' if 'cuda' in config['execution']['device'] els
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
 TOPICS = ["theory", "modes", "bias"]
 TOPICS += ["likelihood", "high_density", "compression"] * bool(MODELS)
-TOPICS += ["blur", "control", "windows"] * bool(IN_DEPTH)
+TOPICS += ["blur", "control"] * bool(IN_DEPTH) + ["windows"] * bool(CLASSIFIED)
 
 
 wildcard_constraints:

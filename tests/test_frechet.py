@@ -31,8 +31,7 @@ def test_distance_of_known_gaussians():
     second = rng.normal(112, 20, (4000, 1, 2, 2)).round().astype(np.uint8)
     found = compare(first, second, mean_space())
     exact = 4 * 12**2 + 4 * (20 - 10) ** 2  # |Δμ|² + tr(C₁ + C₂ - 2√(C₁C₂))
-    assert found.value == pytest.approx(exact, rel=0.05)
-    assert found.row()["metric"] == "means" and found.n_first == 4000
+    assert found == pytest.approx(exact, rel=0.05)
 
 
 def test_agrees_with_clean_fid():
@@ -47,8 +46,9 @@ def test_agrees_with_clean_fid():
 
 
 def test_too_few_images_are_refused():
-    with pytest.raises(ValueError, match="4 found, allowed for means: more than its 4"):
-        compare(blobs(4, 0, 4), blobs(9, 1, 4), mean_space())
+    with pytest.raises(ValueError, match="6 found, allowed for frechet_means: more than 1.5 times"):
+        compare(blobs(6, 0, 4), blobs(9, 1, 4), mean_space())
+    compare(blobs(7, 0, 4), blobs(9, 1, 4), mean_space())
 
 
 def test_classifier_space_tells_recipes_apart():
@@ -56,8 +56,8 @@ def test_classifier_space_tells_recipes_apart():
     assert space.metric == "frechet_fashion-mnist_classifier" and len(space.sha256) == 64
     assert space.dimensions == classifier_space("fashion-mnist").dimensions
     n = space.dimensions + 64
-    same = compare(blobs(n, 0), blobs(n, 1), space).value
-    other = compare(blobs(n, 0), blobs(n, 2, contrast=5.0), space).value
+    same = compare(blobs(n, 0), blobs(n, 1), space)
+    other = compare(blobs(n, 0), blobs(n, 2, contrast=5.0), space)
     assert 0 <= same < 0.1 * other
 
 
@@ -103,12 +103,22 @@ def test_metric_is_fid_with_inception_alone(tmp_path, monkeypatch):
     weights = tmp_path / "inception.pth"
     torch.save({}, weights)
 
-    def network(x):
-        assert x.shape[1:] == (3, 299, 299) and x.min() >= 0 and x.max() <= 1
-        return [x.mean((2, 3), keepdim=True)]
+    class Network(torch.nn.Module):
+        def forward(self, x):
+            assert x.shape[1:] == (3, 299, 299) and x.min() >= 0 and x.max() <= 1
+            return [x.mean((2, 3), keepdim=True)]
 
-    monkeypatch.setattr(frechet, "_inception", lambda state: network)
+    monkeypatch.setattr(frechet, "_inception", lambda state: Network())
     space = best_space("cifar10", weights, frechet.file_sha256(weights))
     assert space.metric == "FID" and "299" in space.resize
     np.testing.assert_allclose(space.features(np.full((1, 3, 8, 8), 51, np.uint8)), 0.2, atol=1e-5)
     assert "fid" not in classifier_space("cifar10").metric.lower()
+
+
+def test_data_without_a_classifier_has_features_of_its_own_name(monkeypatch):
+    monkeypatch.setattr(frechet, "find_spec", lambda name: None)
+    space = best_space("path:somewhere")
+    assert space.metric == "frechet_pixels_4px" and space.dimensions == 48
+    grey = np.full((2, 1, 8, 8), 7, np.uint8)
+    np.testing.assert_allclose(space.features(grey), 7.5, atol=1e-4)
+    assert set(space.described()) == {"name", "metric", "dimensions", "resize", "sha256"}

@@ -7,10 +7,10 @@ import pytest
 from cartoonists.claims import Bootstrap
 from cartoonists.images import frechet_distance, gaussian_blur, mean_pairwise_distance
 from cartoonists.measures import (
+    Jackknife,
     compression_table,
     correlations,
     image_measures,
-    jackknife,
     set_measures,
     set_table,
     spectrum_table,
@@ -42,28 +42,41 @@ def test_compression_table_has_a_size_a_codec(rng):
 
 def test_jackknife_of_a_mean_is_the_standard_error(rng):
     values = rng.normal(size=(50, 1))
-    interval = jackknife(np.mean, values)
+    interval = Jackknife.of(np.mean, values).interval()
     half = 1.959964 * values.std(ddof=1) / np.sqrt(50)
     assert interval.value == pytest.approx(values.mean())
     assert interval.high - interval.value == pytest.approx(half, rel=1e-6)
-    paired = jackknife(lambda a, b: (a - b).mean(), values, values + 3.0)
-    assert paired.low == pytest.approx(-3.0) and paired.high == pytest.approx(-3.0)
-    with pytest.raises(ValueError, match="sets of 50, 49 samples found"):
-        jackknife(lambda a, b: 0.0, values, values[1:])
+    twice = (Jackknife.of(np.mean, values) / Jackknife.of(np.mean, 2 * values)).interval()
+    assert twice.low == pytest.approx(0.5) and twice.high == pytest.approx(0.5)  # pairs stay pairs
+    with pytest.raises(ValueError, match="2 samples found"):
+        Jackknife.of(np.mean, values[:2])
+    with pytest.raises(ValueError, match="50 and 49 groups found"):
+        Jackknife.of(np.mean, values) / Jackknife.of(np.mean, values[1:])
+
+
+def test_jackknife_in_groups_has_the_same_standard_error_on_average(rng):
+    sets = rng.normal(size=(300, 400, 1))  # of 400 samples, 20 groups
+    found = [Jackknife.of(np.mean, values) for values in sets]
+    assert {len(jackknife.left_out) for jackknife in found} == {20}
+    halves = [(f.interval().high - f.value) ** 2 for f in found]
+    assert np.mean(halves) == pytest.approx(1.959964**2 / 400, rel=0.1)
 
 
 def test_jackknife_interval_of_the_pairwise_distance_covers(rng):
     """95% intervals of 200 sets hold the mean of all of them nearly always, but not always."""
     sets = rng.normal(size=(200, 30, 2))
     truth = np.sqrt(np.pi)  # E|X - Y| of two standard normal points of the plane
-    intervals = [jackknife(mean_pairwise_distance, values) for values in sets]
+    intervals = [Jackknife.of(mean_pairwise_distance, values).interval() for values in sets]
     covered = np.mean([i.low <= truth <= i.high for i in intervals])
     assert 0.88 < covered < 0.99
 
 
 def test_set_measures_see_collapse_and_shift(rng):
     data, samples = rng.normal(size=(2, 60, 4)) + 1
-    wide, narrow = set_measures(samples, data), set_measures(1 + 0.1 * (samples - 1), data)
+    wide, narrow = (
+        {name: found.interval() for name, found in set_measures(values, data).items()}
+        for values in (samples, 1 + 0.1 * (samples - 1))
+    )
     assert narrow["vendi_score"].high < wide["vendi_score"].low
     assert narrow["mean_pairwise_distance"].value == pytest.approx(
         0.1 * wide["mean_pairwise_distance"].value

@@ -107,7 +107,8 @@ def checkpoint(tmp_path, config):
 def test_an_intact_checkpoint_gives_its_sha256(checkpoint):
     weights, config = checkpoint
     digest = hashlib.sha256(b"weights").hexdigest()
-    assert checked_models(config) == {"a/b": {"reference": str(weights), "sha256": digest}}
+    found = {"reference": str(weights), "sha256": digest, "data": "a"}
+    assert checked_models(config) == {"a/b": found}
 
 
 def _altered(weights, config):

@@ -14,7 +14,8 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
-BUNDLED = Path(__file__).resolve().parents[1] / "resources" / "models"
+RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+BUNDLED = RESOURCES / "models"
 EXECUTION_DEFAULTS = {  # the library's own
     "device": "auto",
     "precision": "fp32",
@@ -24,6 +25,8 @@ EXECUTION_DEFAULTS = {  # the library's own
 }
 SOURCES = "bundled, path, path:<path>, url:<address>, hf:org/name@revision"
 SOURCE = re.compile(r"bundled|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+")
+FOLDER = "path:"  # before a data set that is a folder of images
+FID_IMAGES = 3 * 2048 // 2 + 1  # more than 1.5 a feature dimension (images.enough_for_frechet)
 RESERVED = ("benchmarks", "claims", "figures", "logs", "notebooks", "theory")  # under results/
 
 
@@ -34,6 +37,7 @@ class ConfigError(ValueError):
 def checked_models(config: Any) -> dict[str, dict[str, str]]:
     """The models to run, by name: ``reference`` for the library and ``sha256`` of the weights.
 
+    ``data`` is the data set of the held-out images and of the classifier.
     A model that a rule has to fetch first has its ``spec`` too, and one that does not run as the
     library would by default has its settings in ``execution``.
     Exits with one line on stderr where ``config`` cannot be run (see `check`).
@@ -43,6 +47,11 @@ def checked_models(config: Any) -> dict[str, dict[str, str]]:
         return {name: _model(name, config) for name in config["run_models"]}
     except ConfigError as error:
         sys.exit(f"config error: {error}")
+
+
+def has_classifier(data: str) -> bool:
+    """Whether a classifier of that data set is bundled."""
+    return not data.startswith(FOLDER) and (RESOURCES / f"classifiers/{data}.safetensors").is_file()
 
 
 def check(config: Any) -> None:
@@ -70,6 +79,7 @@ def _model(name: str, config: dict) -> dict[str, Any]:
         spec["source"] = f"path:{place}" if kind == "path" else model["source"]
         record = f"results/{name}/model.json"
         found = {"reference": record, "sha256": model.get("sha256"), "spec": spec}
+    found["data"] = model.get("data", found.get("data", name.split("/")[0]))
     changed = {k: v for k, v in config["execution"].items() if v != EXECUTION_DEFAULTS[k]}
     return {**found, "execution": changed} if changed else found
 
@@ -81,17 +91,19 @@ def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     card = weights.with_suffix(".json")
     try:
         found = hashlib.sha256(weights.read_bytes()).hexdigest()
-        promised = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+        said = json.loads(card.read_text(encoding="utf-8"))
+        promised, data = said["sha256"], said.get("data", {}).get("name")
     except OSError as error:
         problem = f"{error.filename} found, allowed: a readable file ({error.strerror})"
         raise ConfigError(f"models.{name}: {problem}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"models.{name}: {card} found, allowed: a JSON card") from None
     for origin, expected in ((card, promised), ("the configuration", model.get("sha256", found))):
         if found != expected:
             problem = f"sha256 of {weights}: {found} found, allowed by {origin}: {expected}"
             raise ConfigError(f"models.{name}: {problem}")
-    return {"reference": name if bundled else str(weights), "sha256": found}
+    reference = {"reference": name if bundled else str(weights), "sha256": found}
+    return reference | ({"data": data} if data else {})
 
 
 def _contradictions(config: dict) -> Iterator[str]:
@@ -109,6 +121,7 @@ def _contradictions(config: dict) -> Iterator[str]:
         yield f"theory.steps: {config['theory']['steps']} found, allowed: rising"
     if config["data_dir"] is not None and not Path(config["data_dir"]).is_dir():
         yield f"data_dir: {config['data_dir']!r} found, allowed: null or an existing folder"
+    yield from _inception_contradictions(config["high_density"])
     for i, name in enumerate(config["run_models"]):
         if name not in config["models"]:
             yield f"run_models[{i}]: {name!r} found, {_allowed(name, config['models'])}"
@@ -118,8 +131,22 @@ def _contradictions(config: dict) -> Iterator[str]:
         yield from _model_contradictions(f"models.{name}", model)
 
 
+def _inception_contradictions(settings: dict) -> Iterator[str]:
+    inception, key = settings["inception"], "high_density"
+    if not inception:
+        return
+    if settings["n_pairs"] < FID_IMAGES:
+        found = f"{key}.n_pairs: {settings['n_pairs']} found"
+        yield f"{found}, allowed with inception: {FID_IMAGES} or more"
+    kind, _, place = inception["source"].partition(":")
+    if kind == "path" and not Path(place).is_file():
+        yield f"{key}.inception.source: {place} found, allowed: path:<existing file>, url:<address>"
+
+
 def _model_contradictions(key: str, model: dict) -> Iterator[str]:
-    source = model["source"]
+    source, data = model["source"], model.get("data", "")
+    if data.startswith(FOLDER) and not Path(data.removeprefix(FOLDER)).is_dir():
+        yield f"{key}.data: {data!r} found, allowed: a name, or path:<existing folder of images>"
     if not SOURCE.fullmatch(source):
         yield f"{key}.source: {source!r} found, allowed: {SOURCES}"
     if (source == "path") != ("path" in model):

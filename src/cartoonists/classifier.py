@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cartoonists.data import ImageSet, PixelScaling
 from cartoonists.resources import file_sha256, resources_dir, verified
 
+CLASSIFIERS = "classifiers"  # folder under resources/
 CLASSES = 10
 SURE = 0.9  # top probability from which an image counts as surely classified
 CHUNK = 256
@@ -211,6 +212,11 @@ def save_classifier(classifier: Classifier, path: Path, **notes) -> None:
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 
+def bundled_classifiers() -> list[str]:
+    """Data sets with a bundled classifier."""
+    return sorted(path.stem for path in (resources_dir() / CLASSIFIERS).glob("*.safetensors"))
+
+
 def load_classifier(name: str | Path) -> Classifier:
     """A bundled classifier by data set (``fashion-mnist``, ``cifar10``), or one from a path.
 
@@ -219,14 +225,13 @@ def load_classifier(name: str | Path) -> Classifier:
     """
     if str(name).endswith(".safetensors"):
         return _read_classifier(Path(name))
-    folder = resources_dir() / "classifiers"
-    allowed = sorted(path.stem for path in folder.glob("*.safetensors"))
+    allowed = bundled_classifiers()
     if name not in allowed:
         raise ClassifierError(
             f"classifier: {str(name)!r} found, allowed {', '.join(allowed)} or a .safetensors path"
         )
-    verified(f"classifiers/{name}.json")
-    return _read_classifier(verified(f"classifiers/{name}.safetensors"))
+    verified(f"{CLASSIFIERS}/{name}.json")
+    return _read_classifier(verified(f"{CLASSIFIERS}/{name}.safetensors"))
 
 
 def _read_classifier(path: Path) -> Classifier:

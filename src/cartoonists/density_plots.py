@@ -21,11 +21,11 @@ DETAIL = {
     "png_bytes": "PNG bytes",
     "distinct_colours": "distinct colours",
 }
-SETS = {
+DIVERSITY = {
     "mean_pairwise_distance": "mean pairwise distance\n[feature units]",
     "vendi_score": "Vendi score\n[effective images]",
-    "frechet_distance": "Fréchet distance to data\n[squared feature units]",
 }
+DISTANCE = "Fréchet distance to data\n[squared feature units]"
 KINDS = {"data": "real images", "ordinary": "ordinary samples", "high-density": "HD samples"}
 
 Tables = Mapping[str, pd.DataFrame]
@@ -171,11 +171,15 @@ def spectra(tables: Tables) -> Figure:
 
 
 def set_curves(tables: Tables) -> Figure:
-    """Diversity and Fréchet distance of HD samples against the switch point."""
-    figure, axes = _panels(tables, len(SETS), height=2.0, sharex="col")
+    """Diversity and Fréchet distance (named in its panel) of HD samples by switch point."""
+    labels = [*DIVERSITY.values(), DISTANCE]
+    figure, axes = _panels(tables, len(labels), height=2.0, sharex="col")
     for column, table in zip(axes.T, tables.values(), strict=True):
-        for axis, measure in zip(column, SETS, strict=True):
-            rows = table[table["measure"] == measure]
+        distances = table[~table["measure"].isin(list(DIVERSITY))]
+        parts = [*(table[table["measure"] == measure] for measure in DIVERSITY), distances]
+        for name in distances["measure"].unique():
+            column[-1].set_title(name.replace("_", " "), fontsize=7)
+        for axis, rows in zip(column, parts, strict=True):
             branch = rows[rows["sample"] == "high-density"].sort_values("switch_logsnr")
             found = [Interval(*r) for r in branch[["value", "ci_low", "ci_high"]].to_numpy()]
             if not found:
@@ -187,7 +191,7 @@ def set_curves(tables: Tables) -> Figure:
                 for value in rows.loc[rows["sample"] == sample, "value"]:
                     axis.axhline(value, color="0.3", linestyle=style, label=KINDS[sample])
         column[-1].set_xlabel(SWITCH)
-    for axis, label in zip(axes[:, 0], SETS.values(), strict=True):
+    for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label)
     _legend(figure, axes[0, 0], 3)
     return figure

@@ -1,6 +1,6 @@
 """Downloads into a cache: pinned or checksummed, retried, whole or not at all, one line on failure.
 
-Nothing else in the library touches the network.  Only JSON, text and safetensors are fetched.
+No model comes from elsewhere.  Of models, only JSON, text and safetensors are fetched.
 """
 
 import hashlib

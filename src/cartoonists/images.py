@@ -290,6 +290,11 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(gap @ gap + np.trace(one) + np.trace(two) - 2 * cross)
 
 
+def enough_for_frechet(n: int, dimensions: int) -> bool:
+    """Whether n images determine a covariance of that many features: more than 1.5 an axis."""
+    return n > 1.5 * dimensions
+
+
 def _square_root(covariance: np.ndarray) -> np.ndarray:
     values, vectors = linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

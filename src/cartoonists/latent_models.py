@@ -44,8 +44,8 @@ class PromptNetwork(nn.Module):
 class LatentModel(NetworkScore):
     """A score model of scaled latents ``[channels, h, w]`` with the autoencoder around it.
 
-    ``log_pixels_per_unit`` does not exist: the decoder is not invertible, so a density of latents
-    has no bits/dim of images.
+    ``log_pixels_per_unit`` is NaN: the decoder is not invertible, so a density of latents has no
+    bits/dim of images.
     """
 
     def __init__(self, network, shape, schedule, autoencoder: Any, card: dict, **options):
@@ -53,9 +53,13 @@ class LatentModel(NetworkScore):
         self.autoencoder, self.card = autoencoder, card
         self.scale = float(autoencoder.config.scaling_factor)
 
+    log_pixels_per_unit = float("nan")
+
     @property
-    def log_pixels_per_unit(self) -> float:
-        raise ValueError("bits/dim: not defined for a latent model (its density is of latents)")
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Shape of one decoded image, ``(channels, height, width)``."""
+        factor = _downsampling(self.autoencoder)
+        return (self.autoencoder.config.out_channels, *(factor * n for n in self.shape[1:]))
 
     @torch.no_grad()
     def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
@@ -131,7 +135,7 @@ def load_latent(
 
 
 def _latent_shape(unet, autoencoder, resolution: int | None) -> tuple[int, int, int]:
-    factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    factor = _downsampling(autoencoder)
     if resolution is None:
         size = unet.config.sample_size
     elif resolution % factor or resolution < factor:
@@ -139,6 +143,11 @@ def _latent_shape(unet, autoencoder, resolution: int | None) -> tuple[int, int, 
     else:
         size = resolution // factor
     return (unet.config.in_channels, size, size)
+
+
+def _downsampling(autoencoder) -> int:
+    """Pixels a side of one latent."""
+    return 2 ** (len(autoencoder.config.block_out_channels) - 1)
 
 
 def read_embeddings(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,8 @@
 """Tables of measures: of single images, of sets of images, and of how sizes follow density."""
 
+import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from cartoonists.claims import Bootstrap, Interval
 from cartoonists.images import (
     codec_sizes,
     distinct_colours,
+    enough_for_frechet,
     frechet_distance,
     gradient_energy,
     mean_pairwise_distance,
@@ -18,6 +21,8 @@ from cartoonists.images import (
 )
 
 FINE = 0.25  # cycles a pixel; waves shorter than four pixels count as fine detail
+MOST_GROUPS = 200  # sets of more samples are left out in FEW_GROUPS groups: each costs a statistic
+FEW_GROUPS = 20
 COARSE_LEVELS = 16  # grey levels a channel among which colours are counted
 
 
@@ -46,45 +51,58 @@ def compression_table(images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(sizes | {"total_variation": total_variation(images)})
 
 
-def jackknife(statistic: Callable, *sets: np.ndarray, confidence: float = 0.95) -> Interval:
-    """A statistic of sets of samples ``[n, d]`` with its jackknife interval (Tukey, 1958).
+@dataclass(frozen=True)
+class Jackknife:
+    """A statistic of samples and its values with each group of them left out (Tukey, 1958).
 
-    ``var = (n - 1)/n Σ_i (θ_(i) - θ̄)²`` with sample i left out of every set at once, so sets of
-    pairs stay paired; the interval is normal.  For statistics that a bootstrap spoils because it
-    repeats samples (distances, diversity).  Raises ValueError for sets of unequal size.
+    ``var = (g - 1)/g Σ_i (θ_(i) - θ̄)²`` over g groups: single samples, or `FEW_GROUPS` equal parts
+    of more than `MOST_GROUPS`.  Statistics of paired samples stay paired under arithmetic.  For
+    statistics that a bootstrap spoils because it repeats samples (distances, diversity).
     """
-    from scipy.stats import norm
 
-    n = len(sets[0])
-    if n < 3 or any(len(values) != n for values in sets):
-        sizes = ", ".join(str(len(values)) for values in sets)
-        raise ValueError(f"jackknife: sets of {sizes} samples found, allowed: equal, 3 or more")
-    value = float(statistic(*sets))
-    left_out = [statistic(*(np.delete(values, i, axis=0) for values in sets)) for i in range(n)]
-    half = norm.ppf(0.5 + confidence / 2) * np.sqrt((n - 1) * np.var(left_out))
-    return Interval(value, value - half, value + half)
+    value: float
+    left_out: np.ndarray
+
+    @staticmethod
+    def of(statistic: Callable[[np.ndarray], float], samples: np.ndarray) -> "Jackknife":
+        """Of samples ``[n, …]``.  Raises ValueError for fewer than three."""
+        n = len(samples)
+        if n < 3:
+            raise ValueError(f"jackknife: {n} samples found, allowed: 3 or more")
+        groups = np.array_split(np.arange(n), n if n <= MOST_GROUPS else FEW_GROUPS)
+        left_out = [statistic(np.delete(samples, group, axis=0)) for group in groups]
+        return Jackknife(float(statistic(samples)), np.array(left_out))
+
+    def __truediv__(self, other: "Jackknife") -> "Jackknife":
+        """The ratio of two statistics of as many samples, sample i of one paired with that of the
+        other.  Raises ValueError for other numbers of groups."""
+        if len(self.left_out) != len(other.left_out):
+            raise ValueError(
+                f"jackknife: {len(self.left_out)} and {len(other.left_out)} groups found, "
+                "allowed: equal"
+            )
+        return Jackknife(self.value / other.value, self.left_out / other.left_out)
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """The normal interval about the value."""
+        spread = np.sqrt((len(self.left_out) - 1) * np.var(self.left_out))
+        half = statistics.NormalDist().inv_cdf(0.5 + confidence / 2) * spread
+        return Interval(self.value, self.value - half, self.value + half)
 
 
 def set_measures(
-    features: np.ndarray, data: np.ndarray | None, confidence: float = 0.95
-) -> dict[str, Interval]:
-    """Diversity of a set of images and its distance to the data, by classifier features ``[n, d]``.
+    features: np.ndarray, data: np.ndarray | None, distance: str = "frechet_distance"
+) -> dict[str, Jackknife]:
+    """Diversity of a set of images and its distance to the data, by their features ``[n, d]``.
 
-    ``mean_pairwise_distance``; ``vendi_score``; and where there are ``data`` features
-    ``frechet_distance``, which is not FID: other features.  It needs more images than features and
-    is biased upwards by about 1/n, so that only sets of equal size compare.
+    ``mean_pairwise_distance``; ``vendi_score``; and where there are ``data`` features the Fréchet
+    distance, under the name ``distance``.  It needs more images than features and is biased upwards
+    by about 1/n, so that only sets of equal size compare.
     """
-    return {
-        name: jackknife(statistic, features, confidence=confidence)
-        for name, statistic in _statistics(data).items()
-    }
-
-
-def _statistics(data: np.ndarray | None) -> dict[str, Callable]:
-    statistics = {"mean_pairwise_distance": mean_pairwise_distance, "vendi_score": vendi_score}
+    measures = {"mean_pairwise_distance": mean_pairwise_distance, "vendi_score": vendi_score}
     if data is not None:
-        statistics["frechet_distance"] = lambda values: frechet_distance(values, data)
-    return statistics
+        measures[distance] = lambda values: frechet_distance(values, data)
+    return {name: Jackknife.of(measure, features) for name, measure in measures.items()}
 
 
 def set_table(
@@ -92,33 +110,32 @@ def set_table(
     switch_logsnr: Sequence[float],
     data: np.ndarray,
     confidence: float = 0.95,
+    distance: str = "frechet_distance",
 ) -> pd.DataFrame:
     """Diversity, and Fréchet distance to the data, of each set of samples: one row a measure.
 
     ``features [k + 1, n, d]`` of the ordinary samples and of the HD samples of each switch point,
-    ``data [m, d]`` of real images.  Columns: ``sample``, ``switch_logsnr``, ``measure``, ``value``
-    with ``ci_low`` and ``ci_high``, and the same as ``ratio`` to the ordinary samples (jackknife
-    over pairs).  n real images are the reference of the Fréchet distance, so that all sets have
-    equal sizes; the next n, where there are, give its value for real images (sample *data*).
-    Where there are too few images for the features it is left out.
+    ``data [m, d]`` of real images; ``distance`` names the Fréchet distance in these features.
+    Columns: ``sample``, ``switch_logsnr``, ``measure``, ``value`` with ``ci_low`` and ``ci_high``,
+    and the same as ``ratio`` to the ordinary samples (jackknife over pairs).  n real images are the
+    reference of the Fréchet distance, so that all sets have equal sizes; the next n, where there
+    are, give its value for real images (sample *data*).  Where there are too few images for the
+    features it is left out.
     """
-    ordinary, n = features[0], features.shape[1]
+    n = features.shape[1]
     usable = enough_for_frechet(n, features.shape[2]) and len(data) >= n
     reference = data[:n] if usable else None
-    sets = [("ordinary", float("nan"), ordinary)]
+    sets = [("ordinary", float("nan"), features[0])]
     sets += [("high-density", s, f) for s, f in zip(switch_logsnr, features[1:], strict=True)]
     if len(data) >= 2 * n:
         sets.append(("data", float("nan"), data[n : 2 * n]))
-    rows = []
+    rows, ordinary = [], set_measures(features[0], reference, distance)
     for sample, switch, values in sets:
-        measured = set_measures(values, reference, confidence)
+        measured = ordinary if sample == "ordinary" else set_measures(values, reference, distance)
         for name, found in measured.items():
-            statistic = _statistics(reference)[name]
-            ratio = jackknife(
-                lambda a, b, f=statistic: f(a) / f(b), values, ordinary, confidence=confidence
-            )
-            interval = [found.value, found.low, found.high, ratio.value, ratio.low, ratio.high]
-            rows.append([sample, switch, name, n, *interval])
+            absolute, ratio = (f.interval(confidence) for f in (found, found / ordinary[name]))
+            interval = [absolute.value, absolute.low, absolute.high]
+            rows.append([sample, switch, name, n, *interval, ratio.value, ratio.low, ratio.high])
     columns = ["sample", "switch_logsnr", "measure", "n", "value", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=[*columns, "ratio", "ratio_ci_low", "ratio_ci_high"])
 
@@ -138,11 +155,6 @@ def spectrum_table(images: np.ndarray, switch_logsnr: Sequence[float]) -> pd.Dat
         error = power.std(axis=0, ddof=1) / np.sqrt(len(part))
         tables.append(pd.DataFrame(columns | {"power_se": error}))
     return pd.concat(tables, ignore_index=True)
-
-
-def enough_for_frechet(n: int, dimensions: int) -> bool:
-    """Whether n images determine a covariance of that many features: more than 1.5 an axis."""
-    return n > 1.5 * dimensions
 
 
 def correlations(

@@ -163,6 +163,10 @@ def held_out(tables: Mapping[str, pd.DataFrame]) -> Figure:
     names = {"ELBO": "elbo", "IWAE": "iwae", "PF-ODE": "ode"}
     for axis, table in zip(axes, tables.values(), strict=True):
         long = pd.DataFrame({k: table[f"{v}_bits_per_dim"] for k, v in names.items()}).melt()
+        if not long["value"].notna().any():  # no images here, or a density of latents
+            axis.text(0.5, 0.5, "no bits/dim", ha="center", transform=axis.transAxes)
+            axis.set(xticks=[], yticks=[])
+            continue
         sns.stripplot(long, x="variable", y="value", size=2.5, alpha=0.5, jitter=0.2, ax=axis)
         sns.pointplot(
             long,

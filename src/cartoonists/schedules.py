@@ -6,6 +6,7 @@ four functions of λ and the range that is integrated over.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,16 @@ class NoiseSchedule(ABC):
             raise ValueError(
                 f"{name}: {logsnr} found, allowed {self.logsnr_min} to {self.logsnr_max}"
             )
+
+    def inside(self, logsnrs: Sequence[float], name: str) -> list[float]:
+        """Those of the logSNRs that lie inside the range.  Raises ValueError where none does."""
+        found = [value for value in logsnrs if self.logsnr_min < value < self.logsnr_max]
+        if not found:
+            raise ValueError(
+                f"{name}: {list(logsnrs)} found, allowed: at least one between "
+                f"{self.logsnr_min:g} and {self.logsnr_max:g}, the model's range"
+            )
+        return found
 
 
 class VP(NoiseSchedule):

@@ -61,7 +61,6 @@ rule control_model:
         runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        classifier=lambda w: w.dataset,
         seed=config["seed"],
         n_samples=CONTROL["n_samples"],
         n_aligned=CONTROL["n_aligned"],

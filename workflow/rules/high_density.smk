@@ -57,7 +57,8 @@ rule high_density_table:
 rule high_density_sets:
     """Diversity, distance to the data and power spectra of each set of samples."""
     input:
-        PAIR_IMAGES,
+        images=PAIR_IMAGES,
+        inception="results/inception.json" if HIGH_DENSITY["inception"] else [],
     output:
         sets="results/{dataset}/{model}/high_density_sets.csv",
         spectra="results/{dataset}/{model}/high_density_spectra.csv",
@@ -74,7 +75,7 @@ rule high_density_sets:
     params:
         n=HIGH_DENSITY["n_pairs"],
         shown=HIGH_DENSITY["n_shown"],
-        classifier=lambda w: w.dataset,
+        data=lambda w: MODELS[f"{w.dataset}/{w.model}"]["data"],
         data_dir=config["data_dir"],
         confidence=config["confidence"],
         code=code_hash("workflow/scripts/high_density_sets.py"),

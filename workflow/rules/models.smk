@@ -2,7 +2,7 @@
 
 
 rule fetch_model:
-    # The only rule that touches the network; later runs take the model from its cache.
+    # It and fetch_inception alone touch the network; later runs take all from the cache.
     """A model brought onto this machine: where it is, and the SHA-256 of its files."""
     output:
         "results/{dataset}/{model}/model.json",
@@ -20,6 +20,26 @@ rule fetch_model:
         downloads=config["downloads"],
     script:
         "../scripts/fetch_model.py"
+
+
+rule fetch_inception:
+    """The Inception network of FID brought onto this machine: where it is, and its SHA-256."""
+    output:
+        "results/inception.json",
+    log:
+        "results/logs/fetch_inception.log",
+    benchmark:
+        "results/benchmarks/fetch_inception.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        inception=config["high_density"]["inception"],
+        downloads=config["downloads"],
+    script:
+        "../scripts/fetch_inception.py"
 
 
 rule stein:

@@ -47,7 +47,6 @@ rule windows_model:
         runtime=240,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        classifier=lambda w: w.dataset,
         seed=config["seed"],
         settings={key: WINDOWS[key] for key in ("n_samples", "logsnr", "steps")},
         code=code_hash("workflow/scripts/windows_model.py"),
@@ -59,7 +58,7 @@ rule windows_claims:
     """Claim 11: critical windows, predicted against measured."""
     input:
         "results/theory/windows.csv",
-        expand("results/{name}/windows.csv", name=IN_DEPTH),
+        expand("results/{name}/windows.csv", name=CLASSIFIED),
     output:
         "results/claims/windows.csv",
     log:
@@ -72,7 +71,7 @@ rule windows_claims:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(IN_DEPTH),
+        models=list(CLASSIFIED),
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/windows_claims.py"),
     script:
@@ -83,7 +82,7 @@ rule windows:
     """Share that keeps its class against λ, with HD switch points and branch jumps."""
     input:
         theory="results/theory/windows.csv",
-        tables=expand("results/{name}/windows.csv", name=IN_DEPTH),
+        tables=expand("results/{name}/windows.csv", name=CLASSIFIED),
     output:
         report(
             "results/figures/windows_mixtures.png",
@@ -109,7 +108,7 @@ rule windows:
         mem_mb=1000,
         runtime=10,
     params:
-        models=list(IN_DEPTH),
+        models=list(CLASSIFIED),
         switches=config["high_density"]["switch_logsnr"],
         code=code_hash("notebooks/windows.ipynb"),
     notebook:

@@ -2,8 +2,9 @@ import pandas as pd
 
 from cartoonists.artifacts import job, read_arrays, write_table
 from cartoonists.checkpoints import load_model
+from cartoonists.data import held_out_images
 from cartoonists.degradations import degradation_curves
-from cartoonists.evaluation import held_out_images, table_from_arrays
+from cartoonists.evaluation import table_from_arrays
 from cartoonists.pairs import FlowSettings, collect_images
 
 with job(snakemake) as record:
@@ -12,7 +13,7 @@ with job(snakemake) as record:
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
     n = settings["n_images"]
     samples = collect_images([read_arrays(name)[0] for name in snakemake.input.samples], n)
-    real = held_out_images(model.card["data"]["name"], params.data_dir).images[:n]
+    real = held_out_images(params.model["data"], model.pixel_shape, n, params.data_dir)
     sources = {
         "data": (real, range(len(real))),
         "samples": (samples["images"][0], samples["seeds"]),
@@ -22,5 +23,6 @@ with job(snakemake) as record:
             model, images, seeds, settings["strengths"], FlowSettings(**settings["flow"]), basis
         ).assign(source=source, dimensions=model.dimensions)
         for source, (images, seeds) in sources.items()
+        if len(images)
     ]
     write_table(snakemake.output[0], pd.concat(tables, ignore_index=True), record)

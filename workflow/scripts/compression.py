@@ -9,20 +9,24 @@ from cartoonists.compression import (
     density_correlations,
     sample_rows,
 )
-from cartoonists.evaluation import held_out_images, table_from_arrays
+from cartoonists.data import held_out_images
+from cartoonists.evaluation import table_from_arrays
 from cartoonists.pairs import FlowSettings, collect_images
 
 with job(snakemake) as record:
     params = snakemake.params
     model = load_model(params.model["reference"], **params.model.get("execution", {}))
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
-    settings = CompressionSettings(**params.settings, flow=FlowSettings(**params.flow))
+    levels = model.schedule.inside(params.settings["lid_logsnr"], "compression.lid_logsnr")
+    flow = FlowSettings(**params.flow)
+    settings = CompressionSettings(**params.settings | {"lid_logsnr": levels}, flow=flow)
     found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], params.n_samples)
     pairs = pd.read_csv(snakemake.input.pairs)
-    real = held_out_images(model.card["data"]["name"], params.data_dir).images
-    samples = sample_rows(model, pairs, found, settings, basis)
-    data = data_rows(model, real[: settings.n_images], settings, basis)
-    table = pd.concat([data, samples], ignore_index=True)
+    n = settings.n_images
+    real = held_out_images(params.model["data"], model.pixel_shape, n, params.data_dir)
+    tables = [data_rows(model, real, settings, basis)] if len(real) else []
+    tables.append(sample_rows(model, pairs, found, settings, basis))
+    table = pd.concat(tables, ignore_index=True)
     write_table(snakemake.output.table, table, record)
     correlations = density_correlations(table, Bootstrap(**params.bootstrap))
     write_table(snakemake.output.correlations, correlations, record)

@@ -2,7 +2,7 @@ import numpy as np
 
 from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
 from cartoonists.checkpoints import load_model
-from cartoonists.classifier import load_classifier
+from cartoonists.classifier import bundled_classifiers, load_classifier
 from cartoonists.control import ControlSettings, alignment_table, model_control
 from cartoonists.evaluation import table_from_arrays
 from cartoonists.pairs import FlowSettings
@@ -13,7 +13,8 @@ with job(snakemake) as record:
     basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
     settings = ControlSettings(**options, flow=FlowSettings(**params.flow))
     seeds = range(params.seed, params.seed + params.n_samples)
-    classifier = load_classifier(params.classifier)
+    data = params.model["data"]
+    classifier = load_classifier(data) if data in bundled_classifiers() else None
     table, images = model_control(model, seeds, settings, basis, classifier)
     write_table(snakemake.output.table, table, record)
     arrays = {

@@ -13,7 +13,7 @@ with job(snakemake) as record:
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     pairs = high_density_pairs(
         model,
-        params.settings["switch_logsnr"],
+        model.schedule.inside(params.settings["switch_logsnr"], "high_density.switch_logsnr"),
         range(*params.seeds),
         base_steps=params.base_steps,
         steps=params.settings["steps"],

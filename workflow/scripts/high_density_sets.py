@@ -1,20 +1,27 @@
+import json
+from pathlib import Path
+
 import numpy as np
 
 from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.classifier import load_classifier
-from cartoonists.evaluation import held_out_images
+from cartoonists.data import held_out_images
+from cartoonists.frechet import best_space
 from cartoonists.measures import set_table, spectrum_table
 from cartoonists.pairs import collect_images
 
 with job(snakemake) as record:
     params = snakemake.params
-    found = collect_images([read_arrays(name)[0] for name in snakemake.input], params.n)
+    found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], params.n)
     switches, images = found["switch_logsnr"], found["images"]
-    classifier = load_classifier(params.classifier)
-    features = np.stack([classifier.features(part) for part in images])
-    real = held_out_images(params.classifier, params.data_dir).images[: 2 * params.n]
-    sets = set_table(features, switches, classifier.features(real), params.confidence)
-    write_table(snakemake.output.sets, sets, record)
+    inception = [json.loads(Path(name).read_text()) for name in snakemake.input.inception]
+    weights = [(Path(file["path"]), file["sha256"]) for file in inception]
+    space = best_space(params.data, *(weights[0] if weights else ()))
+    real = held_out_images(params.data, images.shape[2:], 2 * params.n, params.data_dir)
+    data = space.features(real) if len(real) else np.empty((0, space.dimensions))
+    features = np.stack([space.features(part) for part in images])
+    sets = set_table(features, switches, data, params.confidence, space.metric)
+    sets = sets.assign(feature_space=space.name, resize=space.resize)
+    write_table(snakemake.output.sets, sets, record | {"feature_space": space.described()})
     write_table(snakemake.output.spectra, spectrum_table(images, switches), record)
     shown = found | {"images": images[:, : params.shown], "seeds": found["seeds"][: params.shown]}
     write_arrays(snakemake.output.images, shown, record)
