@@ -31,7 +31,7 @@ rule fetch_inception:
     benchmark:
         "results/benchmarks/fetch_inception.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        ENVIRONMENT
     resources:
         mem_mb=1000,
         runtime=60,
