@@ -291,6 +291,15 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path, name):
     assert trace.exists()  # the test itself could have failed
 
 
+def test_a_repository_of_pickles_alone_is_refused_when_it_is_fetched(tmp_path):
+    tiny_models.save_diffusers(tmp_path)
+    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(CheckpointError, match="no safetensors found .*how to convert") as caught:
+        fetch_model(ModelSpec(f"path:{tmp_path}", "diffusers"))
+    assert "\n" not in str(caught.value)
+
+
 def test_native_round_trip_and_its_errors(tmp_path):
     from cartoonists.networks import PixelUNet
 

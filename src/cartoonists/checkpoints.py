@@ -13,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from cartoonists.data import PixelScaling
 from cartoonists.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
 from cartoonists.execution import Execution
-from cartoonists.image_models import CheckpointError, GuidedModel, ImageModel, read_json, ready
+from cartoonists.image_models import (
+    CheckpointError,
+    GuidedModel,
+    ImageModel,
+    check_sha256,
+    load_weights,
+    read_json,
+)
 from cartoonists.latent_models import LatentModel
 from cartoonists.resources import file_sha256, resources_dir
 from cartoonists.schedules import VP
@@ -44,6 +50,7 @@ BUNDLED = "models"  # folder under resources/
 NATIVE_FORMAT = "cartoonists/1"
 FETCHED_FORMAT = "cartoonists-fetched/1"
 FORMATS = ("native", "diffusers", "edm", "latent")
+EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
 OPTIONS = {  # beyond source, format and checksums: which format knows which
     "label": ("diffusers", "edm"),
@@ -159,8 +166,13 @@ def fetch_model(
         if not path.exists():
             raise CheckpointError(f"source: {place} is missing")
     if kind in ("path", "bundled") and path.is_file() and spec.sha256:
-        _check_file(path, spec.sha256, "the configuration")
+        check_sha256(path, spec.sha256, "the configuration")
     files = _model_files(path, spec)
+    if not any(file.suffix == ".safetensors" for name, file in files.items() if name != EMBEDDINGS):
+        raise CheckpointError(
+            f"{spec.source}: no safetensors found (pickles are neither fetched nor opened; "
+            "docs/models.md says how to convert them)"
+        )
     digests = {name: file_sha256(file) for name, file in files.items()}
     return {
         "format": FETCHED_FORMAT,
@@ -180,8 +192,8 @@ def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
     else:
         files = {p.name: p for p in (path, path.with_suffix(".json")) if p.is_file()}
     if spec.embeddings:
-        files["embeddings"] = Path(spec.embeddings)
-        if not files["embeddings"].is_file():
+        files[EMBEDDINGS] = Path(spec.embeddings)
+        if not files[EMBEDDINGS].is_file():
             raise CheckpointError(f"embeddings: {spec.embeddings} is missing")
     return files
 
@@ -191,12 +203,6 @@ def _main_digest(digests: dict[str, str]) -> str | None:
     weights = [name for name in digests if name.endswith(".safetensors")]
     chosen = [n for n in weights if n.startswith("unet/")] or [n for n in weights if "/" not in n]
     return digests[chosen[0]] if chosen else None
-
-
-def _check_file(path: Path, expected: str, origin: str) -> None:
-    found = file_sha256(path)
-    if found != expected:
-        raise CheckpointError(f"{path}: sha256 {found} found, {origin} says {expected}")
 
 
 def bundled_models() -> list[str]:
@@ -286,23 +292,18 @@ def _read_fetched(record: Path) -> tuple[ModelSpec, Path]:
     for name, expected in content["files"].items():
         if name not in files:
             raise CheckpointError(f"{path}: {name} is missing; {record} says it was there")
-        _check_file(files[name], expected, str(record))
+        check_sha256(files[name], expected, str(record))
     return spec, path
 
 
 def _load_native(weights: Path) -> ImageModel:
     card = _read_card(weights.with_suffix(".json"))
-    _check_file(weights, card["sha256"], "its card")
-    network = build_network(card["architecture"])
-    try:
-        state = {key: value.float() for key, value in load_file(weights).items()}
-        network.load_state_dict(state)
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{weights}: damaged or of another architecture ({error})") from None
+    check_sha256(weights, card["sha256"], "its card")
+    network = load_weights(build_network(card["architecture"]), weights)
     schedule = VP(card["schedule"]["logsnr_min"], card["schedule"]["logsnr_max"])
     scaling = PixelScaling(tuple(card["data"]["mean"]), tuple(card["data"]["std"]))
     shape = tuple(card["data"]["shape"])
-    return ImageModel(ready(network), shape, schedule, scaling, card, head=card["head"])
+    return ImageModel(network, shape, schedule, scaling, card, head=card["head"])
 
 
 def _locate(name: str) -> tuple[Path, Path]:

@@ -17,6 +17,7 @@ from cartoonists.image_models import (
     GuidedModel,
     ImageModel,
     as_column,
+    damaged,
     expand_labels,
     read_json,
     ready,
@@ -214,8 +215,7 @@ def load_component(folder: Path, name: str, kind: str) -> nn.Module:
             torch_dtype=torch.float32,
         )  # fmt: skip
     except Exception as error:  # diffusers raises whatever the damage leads to
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{place}: damaged or of another architecture ({reason})") from None
+        raise damaged(place, error) from None
 
 
 def refuse_pickles(place: Path) -> None:

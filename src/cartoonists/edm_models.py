@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cartoonists._torchvision import import_torchvision
@@ -18,9 +17,11 @@ from cartoonists.image_models import (
     CheckpointError,
     ImageModel,
     as_column,
+    check_sha256,
+    damaged,
     expand_labels,
+    load_weights,
     read_json,
-    ready,
     scaling_for,
 )
 from cartoonists.resources import file_sha256
@@ -99,10 +100,8 @@ def load_edm(
     missing = REQUIRED - set(card)
     if missing or card["format"] != EDM_FORMAT:
         raise CheckpointError(f"{weights}: not an {EDM_FORMAT} card (missing: {sorted(missing)})")
-    found = file_sha256(weights)
-    if found != card["sha256"]:
-        raise CheckpointError(f"{weights}: sha256 {found} found, its card says {card['sha256']}")
-    unet = ready(_network(weights, card["architecture"]))
+    check_sha256(weights, card["sha256"], "its card")
+    unet = load_weights(_network(weights, card["architecture"]), weights)
     check_labels(unet, label, null_label, guidance)
     channels, size = unet.config.in_channels, unet.config.sample_size
     schedule = edm_schedule(card["sigma_min"], card["sigma_max"])
@@ -123,12 +122,9 @@ def _network(weights: Path, architecture: dict) -> nn.Module:
     from diffusers import UNet2DModel
 
     try:
-        unet = UNet2DModel.from_config(architecture)
-        unet.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
-    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{weights}: damaged or of another architecture ({reason})") from None
-    return unet
+        return UNet2DModel.from_config(architecture)
+    except Exception as error:  # diffusers raises whatever a wrong config leads to
+        raise damaged(weights.with_suffix(".json"), error) from None
 
 
 def save_edm(weights: Path, unet: Any, card: dict) -> dict:

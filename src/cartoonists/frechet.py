@@ -20,7 +20,7 @@ from cartoonists._torchvision import import_torchvision
 from cartoonists.classifier import bundled_classifiers, load_classifier
 from cartoonists.downloads import cache_dir, fetch_url
 from cartoonists.execution import Execution
-from cartoonists.image_models import CheckpointError
+from cartoonists.image_models import CheckpointError, check_sha256
 from cartoonists.images import enough_for_frechet, frechet_distance
 from cartoonists.resources import file_sha256
 
@@ -187,10 +187,8 @@ def check_inception(weights: Path, sha256: str) -> str:
     """The file's SHA-256.  Raises CheckpointError where it is missing or another one."""
     if not weights.is_file():
         raise CheckpointError(f"Inception: {weights} is missing (published at {INCEPTION_URL})")
-    found = file_sha256(weights)
-    if found != sha256:
-        raise CheckpointError(f"{weights}: sha256 {found} found, expected {sha256}")
-    return found
+    check_sha256(weights, sha256, "the configuration")
+    return sha256
 
 
 def _inception(state: dict[str, Tensor]) -> nn.Module:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cartoonists.data import PixelScaling
+from cartoonists.resources import file_sha256
 from cartoonists.schedules import Time
 from cartoonists.scores import NetworkScore, ScoreModel
 from cartoonists.streams import Streams
@@ -114,6 +117,31 @@ def read_json(path: Path) -> dict:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: {type(content).__name__} found, allowed: a JSON object")
     return content
+
+
+def check_sha256(path: Path, expected: str, origin: str) -> None:
+    """Raise CheckpointError where a file's SHA-256 is not the one that ``origin`` says."""
+    found = file_sha256(path)
+    if found != expected:
+        raise CheckpointError(f"{path}: sha256 {found} found, {origin} says {expected}")
+
+
+def load_weights(network: nn.Module, weights: Path) -> Any:
+    """The network with float32 weights from a safetensors file, for evaluation only.
+
+    Raises CheckpointError where the file is damaged or of another architecture.
+    """
+    try:
+        network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise damaged(weights, error) from None
+    return ready(network)
+
+
+def damaged(place: Path, error: Exception) -> CheckpointError:
+    """What to raise where a network cannot be read: one line, with the beginning of the cause."""
+    reason = " ".join(str(error).split())[:200]
+    return CheckpointError(f"{place}: damaged or of another architecture ({reason})")
 
 
 def scaling_for(low: float, high: float, channels: int) -> PixelScaling:
