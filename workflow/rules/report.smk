@@ -1,10 +1,15 @@
 # What is made of all topics together: claims table, notebooks, report.
 
+from snakemake.common.configfile import load_configfile
+
+PAPER_MODELS = load_configfile(os.path.join(CLONE, "config/paper.yaml"))["models"]
+
 
 rule claims:
     """The claims table: what the paper says, what was measured, interval, verdict."""
     input:
-        expand("results/claims/{topic}.csv", topic=TOPICS),
+        topics=expand("results/claims/{topic}.csv", topic=TOPICS),
+        config="results/config.yaml",
     output:
         report(
             "results/claims.csv",
@@ -22,6 +27,7 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
+        not_run=[name for name in PAPER_MODELS if name not in MODELS],
         code=code_hash("workflow/scripts/claims.py"),
     script:
         "../scripts/claims.py"
