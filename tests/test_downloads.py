@@ -4,14 +4,16 @@ import hashlib
 import http.server
 import json
 import threading
+from pathlib import Path
 
 import pytest
 import tiny_models
 import torch
 
 from cartoonists import downloads, load_model
-from cartoonists.checkpoints import DownloadError, ModelSpec, fetch_model
+from cartoonists.checkpoints import CheckpointError, DownloadError, ModelSpec, fetch_model
 from cartoonists.downloads import fetch_url
+from cartoonists.frechet import fetch_inception
 
 COMMIT = "0123456789" * 4
 FAST = {"attempts": 2, "wait": 0.01}
@@ -295,6 +297,24 @@ def test_edm_model_by_url(plain, tmp_path):
         load_model(spec, cache=tmp_path / "cache")
     fetch_model(spec, cache=tmp_path / "cache", **FAST)
     assert load_model(spec, cache=tmp_path / "cache").shape == (3, 8, 8)
+
+
+def test_inception_file_by_url_then_from_the_cache(plain, tmp_path):
+    plain.files["/inception.pth"] = CONTENT
+    source, cache = f"url:{plain.address}/inception.pth", tmp_path / "cache"
+    found = fetch_inception(source, DIGEST, cache=cache, **FAST)
+    assert found["sha256"] == DIGEST and Path(found["path"]).read_bytes() == CONTENT
+    assert fetch_inception(source, DIGEST, cache=cache, offline=True) == found
+    assert fetch_inception(f"path:{found['path']}", DIGEST) == found
+    for options, words in (
+        ({"source": source, "cache": cache}, "expected 6726825d"),  # not the published file
+        ({"source": f"path:{found['path']}"}, "sha256 .* found, the configuration says 6726825d"),
+        ({"source": "path:nowhere.pth"}, "nowhere.pth is missing"),
+        ({"source": "hf:org/name"}, "inception.source: 'hf:org/name' found"),
+    ):
+        with pytest.raises(CheckpointError, match=words) as caught:
+            fetch_inception(**options)
+        one_line(caught)
 
 
 def test_cache_folder_is_the_given_one_then_the_variable(tmp_path, monkeypatch):
