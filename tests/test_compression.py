@@ -14,8 +14,9 @@ from cartoonists.compression import (
 )
 from cartoonists.degradations import noised_image
 from cartoonists.dimension import local_intrinsic_dimension
+from cartoonists.flow import FlowSettings
 from cartoonists.images import codec_sizes
-from cartoonists.pairs import FlowSettings, high_density_pairs, pair_log_densities
+from cartoonists.pairs import high_density_pairs, pair_log_densities
 
 SETTINGS = CompressionSettings(5, [2.0, 5.0], 300, FlowSettings(steps=40))
 

@@ -15,7 +15,7 @@ from cartoonists.control import (
     path_errors,
     path_processes,
 )
-from cartoonists.pairs import FlowSettings
+from cartoonists.flow import FlowSettings
 from cartoonists.windows import hierarchy, mixture_windows, model_windows
 
 LEVELS = [-6.0, 0.0, 6.0]

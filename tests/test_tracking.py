@@ -8,6 +8,7 @@ import torch
 from conftest import mixture
 
 from cartoonists import VE, VP, Gaussian, GaussianMixture, elbo, track_reverse_sde
+from cartoonists.schedules import uniform_grid
 from cartoonists.stein import estimate_table, mixture_table
 
 
@@ -177,3 +178,26 @@ def test_mixture_with_shape_of_images():
     run = track_reverse_sde(target, n=8, steps=64)
     assert run.x.shape == (8, 3, 4, 4)
     assert (run.log_density - target.log_prob(run.x)).abs().mean() < 1.0
+
+
+def test_a_table_spaces_steps_where_the_density_changes():
+    table = mixture_table(mixture(16, anisotropic=True), points=41, samples=32)
+    grid = torch.tensor(table.time_grid(-10.0, 10.0, 32))
+    steps = grid.diff()
+    assert grid[0] == -10.0 and grid[-1] == 10.0 and (steps > 0).all()
+    assert steps[0] > 2 * steps.min()  # nothing happens in pure noise
+    assert table.time_grid(10.0, -10.0, 32) == pytest.approx(grid.flip(0).tolist())
+    with pytest.raises(ValueError, match="steps: 0 found"):
+        table.time_grid(-10.0, 10.0, 0)
+
+
+@pytest.mark.parametrize("method", ["ancestral", "euler-maruyama"])
+def test_step_halving_tells_the_error_of_a_tracker(method):
+    """First order in the step: twice as long a step moves the value by about the error left."""
+    target = Gaussian(torch.zeros(64), torch.linspace(0.1, 3.0, 64), VP())
+    options = {"method": method, "covariance": "isotropic", "grid": uniform_grid(-10, 10, 128)}
+    run = track_reverse_sde(target, n=64, **options)
+    error = run.log_density - target.log_prob(run.x)
+    assert 0.4 < (run.error.square().mean() / error.square().mean()).sqrt() < 2
+    exact = track_reverse_sde(target, n=8, steps=33)
+    assert (exact.error < 1e-6).all()  # diagonal in its basis: exact at every step, odd ones too

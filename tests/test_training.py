@@ -70,7 +70,9 @@ def test_loss_falls_and_is_logged_by_noise_level(tmp_path):
 
 def test_weightings():
     level = torch.tensor([-5.0, 2.0, 9.0])
-    assert torch.allclose(Recipe("likelihood", 1).weight(level), torch.tensor([8.98, 3.15, 1.0]), atol=0.01)
+    assert torch.allclose(
+        Recipe("likelihood", 1).weight(level), torch.tensor([8.98, 3.15, 1.0]), atol=0.01
+    )
     assert Recipe("quality", 1).weight(level)[1].item() == pytest.approx(0.5)
     with pytest.raises(ValueError, match="'uniform' found, allowed"):
         Recipe("uniform", 1)

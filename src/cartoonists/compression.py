@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cartoonists.bases import Basis
 from cartoonists.checkpoints import ImageModel
 from cartoonists.claims import Bootstrap
 from cartoonists.degradations import noised_image
 from cartoonists.dimension import local_intrinsic_dimension
+from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.likelihood import bits_per_dim
 from cartoonists.measures import compression_table, correlations
-from cartoonists.pairs import FlowSettings, flow_log_density
+from cartoonists.stein import Posterior
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def described(
     seeds: Sequence[int],
     log_density: np.ndarray,
     settings: CompressionSettings,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """One row a uint8 image: log-density, bytes in every codec, local intrinsic dimension.
 
@@ -48,6 +48,7 @@ def described(
     )
     table = pd.concat([table, compression_table(images)], axis=1)
     x = model.from_pixels(torch.from_numpy(images))
+    basis = None if posterior is None else posterior.basis
     for logsnr in settings.lid_logsnr:
         table[f"lid_at_{logsnr:g}"] = local_intrinsic_dimension(
             model, x, logsnr, "hutchinson", seeds=seeds, probes=settings.lid_probes, basis=basis
@@ -56,14 +57,18 @@ def described(
 
 
 def data_rows(
-    model: ImageModel, images: np.ndarray, settings: CompressionSettings, basis: Basis | None = None
+    model: ImageModel,
+    images: np.ndarray,
+    settings: CompressionSettings,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """`described` for real images, by the estimator that measured the samples; kind *data*."""
     seeds = range(len(images))
     noisy = noised_image(model, images, seeds)
-    log_density = flow_log_density(model, noisy, seeds, settings.flow, basis).numpy()
-    table = described(model, images, seeds, log_density, settings, basis)
-    return table.assign(kind="data", switch_logsnr=np.nan)
+    flow = flow_log_density(model, noisy, seeds, settings.flow, posterior)
+    table = described(model, images, seeds, flow.log_density.numpy(), settings, posterior)
+    error = flow.error.numpy()
+    return table.assign(kind="data", switch_logsnr=np.nan, error_nats=error)
 
 
 def sample_rows(
@@ -71,7 +76,7 @@ def sample_rows(
     pairs: pd.DataFrame,
     found: dict[str, np.ndarray],
     settings: CompressionSettings,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """`described` for ordinary and HD samples whose log-densities stand in ``pairs``.
 
@@ -83,9 +88,10 @@ def sample_rows(
         rows = pairs[pairs["sample"] == kind]
         if kind == "high-density":
             rows = rows[np.isclose(rows["switch_logsnr"], switch)]
-        density = rows.set_index("seed").loc[found["seeds"], "log_density_nats"].to_numpy()
-        table = described(model, images, found["seeds"].tolist(), density, settings, basis)
-        tables.append(table.assign(kind=kind, switch_logsnr=switch))
+        rows = rows.set_index("seed").loc[found["seeds"]]
+        density, error = (rows[name].to_numpy() for name in ("log_density_nats", "error_nats"))
+        table = described(model, images, found["seeds"].tolist(), density, settings, posterior)
+        tables.append(table.assign(kind=kind, switch_logsnr=switch, error_nats=error))
     return pd.concat(tables, ignore_index=True)
 
 

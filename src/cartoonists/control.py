@@ -12,6 +12,7 @@ from cartoonists.bases import Basis
 from cartoonists.checkpoints import ImageModel
 from cartoonists.classifier import Classifier
 from cartoonists.divergence import ExactDivergence
+from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.guidance import (
     DensityGuidance,
     ScaledScore,
@@ -20,7 +21,6 @@ from cartoonists.guidance import (
     score_alignment,
 )
 from cartoonists.images import radial_power_spectrum
-from cartoonists.pairs import FlowSettings, flow_log_density
 from cartoonists.processes import (
     ForwardSDE,
     HighDensityODE,
@@ -31,6 +31,7 @@ from cartoonists.processes import (
 from cartoonists.schedules import NoiseSchedule, uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel
 from cartoonists.solvers import integrate
+from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
 
 LOW_FREQUENCY = 0.125  # cycles a pixel; waves longer than eight pixels count as shape
@@ -147,18 +148,19 @@ def model_control(
     model: ImageModel,
     seeds: Sequence[int],
     settings: ControlSettings,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
     classifier: Classifier | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """PF-ODE log-density reached by every control, one row a sample; and the guided images.
 
-    Columns: ``control``, ``quantile``, ``seed``, ``log_density_nats``; for guidance with noise
-    also ``feature_distance`` (classifier features) and ``low_frequency_share`` (power of the change
-    below `LOW_FREQUENCY`), both against the noiseless sample of the same seed and quantile.  The
-    other controls are run at the outer quantiles; at ½ all are the same sample.
+    Columns: ``control``, ``quantile``, ``seed``, ``log_density_nats``, ``error_nats``; for
+    guidance with noise also ``feature_distance`` (classifier features) and ``low_frequency_share``
+    (power of the change below `LOW_FREQUENCY`), both against the noiseless sample of the same seed
+    and quantile.  The other controls are run at the outer quantiles; at ½ all are the same sample.
     Images uint8 ``[len(quantiles), n, c, h, w]``, guidance alone, the quantiles rising.
     """
-    rows = _Measured(model, settings, basis, classifier)
+    rows = _Measured(model, settings, posterior, classifier)
+    basis = None if posterior is None else posterior.basis
     quantiles = sorted(settings.quantiles)
     common = {"solver": "heun", "bound": settings.bound, "basis": basis, "track": False}
     for q in quantiles:
@@ -185,21 +187,22 @@ def model_control(
 class _Measured:
     """Rows and images, measured alike."""
 
-    def __init__(self, model, settings: ControlSettings, basis, classifier):
-        self.model, self.settings, self.basis = model, settings, basis
+    def __init__(self, model, settings: ControlSettings, posterior, classifier):
+        self.model, self.settings, self.posterior = model, settings, posterior
         self.classifier = classifier
         self.tables: list[pd.DataFrame] = []
         self.images: dict[tuple[str, float], np.ndarray] = {}
 
     def add(self, control: str, quantile: float, x: Tensor, seeds, against=None) -> None:
-        log_density = flow_log_density(self.model, x, seeds, self.settings.flow, self.basis)
+        flow = flow_log_density(self.model, x, seeds, self.settings.flow, self.posterior)
         images = self.images[control, quantile] = self.model.finish(x).numpy()
         columns = {
             "control": control,
             "quantile": quantile,
             "dimensions": self.model.dimensions,
             "seed": list(seeds),
-            "log_density_nats": log_density,
+            "log_density_nats": flow.log_density,
+            "error_nats": flow.error,
         }
         if against is not None:
             columns |= self._change(images, self.images[against][: len(images)])

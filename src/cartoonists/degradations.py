@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cartoonists.bases import Basis
 from cartoonists.checkpoints import ImageModel
+from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.images import add_noise, down_up, gaussian_blur, scale_contrast
-from cartoonists.pairs import FlowSettings, flow_log_density
+from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
 
 OPERATIONS = ("blur", "noise", "contrast", "down-up")
@@ -57,10 +57,12 @@ def image_log_density(
     images: np.ndarray,
     seeds: Sequence[int],
     settings: FlowSettings,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
     repeat: int = 0,
-) -> dict[float, np.ndarray]:
+) -> tuple[dict[float, np.ndarray], np.ndarray]:
     """log p_λ along the PF-ODE that starts at each noised image: λ to ``[n]``, in nats.
+
+    And the step-halving error of the first ``[n]``.
 
     The first λ is logsnr_max, where it is the image's log-density; the others tell it of the point
     that the flow has carried the image to, which costs nothing more.  ``repeat`` above 0 draws
@@ -68,12 +70,14 @@ def image_log_density(
     """
     changes: dict[float, Tensor] = {}
     probe_seeds = [seed + repeat * 2**32 for seed in seeds]
-    start = flow_log_density(
-        model, noised_image(model, images, seeds), probe_seeds, settings, basis,
+    flow = flow_log_density(
+        model, noised_image(model, images, seeds), probe_seeds, settings, posterior,
         callback=lambda logsnr, _, change: changes.__setitem__(logsnr, change),
     )  # fmt: skip
+    start = flow.log_density
     levels = {model.schedule.logsnr_max: start.numpy()}
-    return levels | {logsnr: (start + change).numpy() for logsnr, change in changes.items()}
+    levels |= {logsnr: (start + change).numpy() for logsnr, change in changes.items()}
+    return levels, flow.error.numpy()
 
 
 def degradation_curves(
@@ -82,25 +86,27 @@ def degradation_curves(
     seeds: Sequence[int],
     strengths: Mapping[str, Sequence[float]],
     settings: FlowSettings,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """log p_λ of every image after every operation and strength, one row an image, strength and λ.
 
     Step 0 of each operation is the unaltered image.  Rows with ``repeat`` 1 measure the unaltered
     image and the first strength of the first operation again with other probes: their spread is
     the estimator's.  Columns: ``seed``, ``operation``, ``step``, ``strength``, ``repeat``,
-    ``logsnr``, ``log_density_nats``.
+    ``logsnr``, ``log_density_nats``, ``error_nats`` (of the image's own, at logsnr_max).
     """
     tables = []
 
-    def add(operation, step, strength, levels, repeat=0):
+    def add(operation, step, strength, measured, repeat=0):
+        levels, error = measured
         for logsnr, values in levels.items():
             columns = {"seed": list(seeds), "operation": operation, "step": step}
             columns |= {"strength": strength, "repeat": repeat, "logsnr": logsnr}
-            tables.append(pd.DataFrame(columns | {"log_density_nats": values}))
+            columns |= {"log_density_nats": values, "error_nats": error}
+            tables.append(pd.DataFrame(columns))
 
     def measure(values, repeat=0):
-        return image_log_density(model, values, seeds, settings, basis, repeat)
+        return image_log_density(model, values, seeds, settings, posterior, repeat)
 
     unaltered = measure(images)
     for operation, values in strengths.items():

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,8 @@ from tqdm import tqdm
 
 from cartoonists.bases import basis_named
 from cartoonists.checkpoints import ImageModel
-from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
+from cartoonists.flow import FlowSettings, flow_log_density
+from cartoonists.likelihood import bits_per_dim, elbo, sample_ode
 from cartoonists.scores import ScoreModel
 from cartoonists.stein import PosteriorTable, estimate_tables
 from cartoonists.streams import Streams
@@ -87,6 +87,11 @@ class LikelihoodSettings:
     probes: int
 
     @property
+    def flow(self) -> FlowSettings:
+        """The PF-ODE among them."""
+        return FlowSettings(self.ode_steps, self.probes, self.ode_solver)
+
+    @property
     def cost(self) -> int:
         """Solver steps of the PF-ODE and of the bounds, for progress bars."""
         return self.ode_steps + self.bound_steps * self.paths
@@ -99,7 +104,7 @@ def sample_log_densities(
 
     Columns: ``tracked`` along the reverse SDE; ``ode`` from data to noise by the PF-ODE and
     ``ode_back`` from that noise to data again, ``ode_back_rms`` the distance of where it arrives;
-    ``elbo`` and ``iwae``; ``seed``, ``tracker``, evaluations.
+    ``elbo`` and ``iwae``; ``*_error_nats``, step halving; ``seed``, ``tracker``, evaluations.
     """
     tables = []
     bar = tqdm(total=2 * (settings.sde_steps + settings.cost) + settings.ode_steps, unit="step")
@@ -114,6 +119,7 @@ def sample_log_densities(
             "dimensions": model.dimensions,
             "nfe": run.nfe,
             "tracked_log_density_nats": run.log_density,
+            "tracked_error_nats": run.error,
         }
         back = tracker == "ancestral"
         measured = _estimates(model, table, run.x, seeds, settings, bar, back)
@@ -187,32 +193,30 @@ def _estimates(
     bar: tqdm,
     back: bool,
 ) -> dict[str, Tensor]:
-    options: dict[str, Any] = {
-        "steps": settings.ode_steps,
-        "solver": settings.ode_solver,
-        "divergence": "hutchinson",
-        "seeds": seeds,
-        "probes": settings.probes,
-        "basis": table.basis,
-    }
     ends: list[Tensor] = []
 
     def keep_end(_, y, __):
         ends[:] = [y]
         bar.update()
 
-    flow = ode_log_density(model, x, callback=keep_end, **options)
+    flow = flow_log_density(model, x, seeds, settings.flow, table, callback=keep_end)
     bound = elbo(model, x, settings.bound_steps, settings.paths, seeds=seeds, posterior=table)
     bar.update(settings.bound_steps * settings.paths)
     columns = {
         "ode_log_density_nats": flow.log_density,
+        "ode_error_nats": flow.error,
         "elbo_log_density_nats": bound.elbo,
+        "elbo_error_nats": bound.error,
         "iwae_log_density_nats": bound.iwae,
     }
     if back:
+        schedule = model.schedule
+        grid = table.time_grid(schedule.logsnr_min, schedule.logsnr_max, settings.ode_steps)
         returned = sample_ode(
-            model, len(x), x_prior=ends[0], callback=lambda *_: bar.update(), **options
-        )
+            model, len(x), solver=settings.ode_solver, divergence="hutchinson", seeds=seeds,
+            x_prior=ends[0], probes=settings.probes, basis=table.basis, grid=grid,
+            callback=lambda *_: bar.update(),
+        )  # fmt: skip
         columns["ode_back_log_density_nats"] = returned.log_density
         columns["ode_back_rms"] = (returned.x - x).square().flatten(1).mean(1).sqrt()
     return columns

@@ -11,22 +11,24 @@ from cartoonists.divergence import make_divergence
 from cartoonists.processes import ProbabilityFlow
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
-from cartoonists.solvers import Callback, integrate, integrate_adaptive
+from cartoonists.solvers import Callback, Halving, integrate, integrate_adaptive
 from cartoonists.stein import Posterior
 from cartoonists.streams import Streams, sample_seeds
-from cartoonists.tracking import AncestralKernel
+from cartoonists.tracking import AncestralKernel, needed_posterior
 
 
 @dataclass(frozen=True)
 class Likelihood:
     """x ``[n, *shape]``, its log-density at logsnr_max ``[n]`` in nats, evaluations a sample.
 
-    ``nfe`` is an int on a fixed grid and a tensor ``[n]`` from an adaptive solver.
+    ``nfe`` is an int on a fixed grid and a tensor ``[n]`` from an adaptive solver.  ``error``
+    ``[n]``, nats, where it was asked for: the change when every second point of the grid goes.
     """
 
     x: Tensor
     log_density: Tensor
     nfe: int | Tensor
+    error: Tensor | None = None
 
 
 def ode_log_density(
@@ -39,18 +41,21 @@ def ode_log_density(
     *,
     seeds=None,
     probes: int = 1,
-    basis: Basis = None,
+    basis: Basis | None = None,
+    posterior: Posterior | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     grid=None,
+    error: bool = False,
     callback: Callback | None = None,
 ) -> Likelihood:
     """log p_λmax(x) of the PF-ODE's density, by integrating from the data to the noise.
 
     ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ`` (Chen et al., 2018; Song et al., 2021, equation 39).
     x ``[n, *shape]``; sample i's probes come from ``seeds[i]``, by default seed + i.
-    solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on a uniform grid,
-    or *dopri5* (each sample alone, probes kept).
+    solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on ``grid`` (by
+    default uniform; with a ``posterior`` its own, and probes in its basis), or *dopri5* (each
+    sample alone, probes kept).  ``error`` adds half the evaluations and the step-halving error.
     Raises ValueError for wrong shapes or names, NonFiniteScore.
     """
     schedule = model.schedule
@@ -58,11 +63,32 @@ def ode_log_density(
     seeds = _seeds(seed, seeds, len(x))
     x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    end, change, nfe = _flow(
-        model, x, zero, schedule.logsnr_max, schedule.logsnr_min, steps, solver,
-        divergence, seeds, probes, basis, rtol, atol, grid, callback,
-    )  # fmt: skip
-    return Likelihood(x, model.prior_log_prob(end) - change, nfe)
+    if posterior is not None:
+        basis = posterior.basis if basis is None else basis
+        if grid is None:
+            grid = posterior.time_grid(schedule.logsnr_max, schedule.logsnr_min, steps)
+    if grid is None:
+        grid = uniform_grid(schedule.logsnr_max, schedule.logsnr_min, steps)
+
+    def along(grid, callback):
+        end, change, nfe = _flow(
+            model, x, zero, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
+        )
+        return model.prior_log_prob(end) - change, nfe
+
+    log_density, nfe = along(grid, callback)
+    if not error:
+        return Likelihood(x, log_density, nfe)
+    coarse, more = along(_every_second(grid, solver), None)
+    return Likelihood(x, log_density, nfe + more, (log_density - coarse).abs())
+
+
+def _every_second(grid, solver: str) -> list[float]:
+    if solver == "dopri5":
+        raise ValueError("error: step halving needs a fixed grid, solver 'dopri5' chooses its own")
+    if len(grid) < 3:
+        raise ValueError(f"steps: {len(grid) - 1} found, step halving needs 2 or more")
+    return [*grid[:-1:2], grid[-1]]
 
 
 def sample_ode(
@@ -76,7 +102,7 @@ def sample_ode(
     seeds=None,
     x_prior: Tensor | None = None,
     probes: int = 1,
-    basis: Basis = None,
+    basis: Basis | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     grid=None,
@@ -87,24 +113,23 @@ def sample_ode(
     seeds = _seeds(seed, seeds, n)
     x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
     _check_shape(model, x)
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
     end, log_density, nfe = _flow(
-        model, x, model.prior_log_prob(x), schedule.logsnr_min, schedule.logsnr_max, steps,
-        solver, divergence, seeds, probes, basis, rtol, atol, grid, callback,
+        model, x, model.prior_log_prob(x), grid, solver, divergence, seeds, probes, basis,
+        rtol, atol, callback,
     )  # fmt: skip
     return Likelihood(end, log_density, nfe)
 
 
 def _flow(
-    model, x, log_density, start, stop, steps, solver, divergence, seeds, probes, basis,
-    rtol, atol, grid, callback,
-):  # fmt: skip
+    model, x, log_density, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
+):
     process = ProbabilityFlow(model.schedule)
     if solver == "dopri5":
         kept = [make_divergence(divergence, [s], probes, basis, fresh=False) for s in seeds]
         return integrate_adaptive(
-            process, model, x, log_density, start, stop, kept, seeds, rtol=rtol, atol=atol
+            process, model, x, log_density, grid[0], grid[-1], kept, seeds, rtol=rtol, atol=atol
         )
-    grid = uniform_grid(start, stop, steps) if grid is None else grid
     estimator = make_divergence(divergence, seeds, probes, basis)
     path = integrate(
         process, model, x, log_density, grid, estimator, seeds, solver=solver, callback=callback
@@ -114,11 +139,15 @@ def _flow(
 
 @dataclass(frozen=True)
 class LowerBound:
-    """Evidence lower bounds of each point, ``[n]``, nats: ``elbo`` ≤ ``iwae`` in expectation."""
+    """Evidence lower bounds of each point, ``[n]``, nats: ``elbo`` ≤ ``iwae`` in expectation.
+
+    ``error`` ``[n]``: how far the ELBO moves in steps twice as long along the same paths.
+    """
 
     elbo: Tensor
     iwae: Tensor
     nfe: int
+    error: Tensor
 
 
 def elbo(
@@ -144,22 +173,33 @@ def elbo(
     schedule = model.schedule
     _check_shape(model, x)
     seeds = _seeds(seed, seeds, len(x))
-    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
+    posterior = needed_posterior(model, posterior, covariance)
+    if grid is None:
+        space = uniform_grid if posterior is None else posterior.time_grid
+        grid = space(schedule.logsnr_min, schedule.logsnr_max, steps)
     kernel = AncestralKernel(model, posterior, covariance)
     x = model.prepare(x)
-    weights = []
+    weights, errors = [], []
     streams = Streams(seeds, "forward")
     for _ in range(paths):
         z = kernel.basis.coordinates(x)
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        halving = Halving(total)
         for noisier, cleaner in zip(grid[-2::-1], grid[:0:-1], strict=True):
             z_noisy = kernel.noise(z, noisier, cleaner, streams)
-            total += kernel.log_ratio(z_noisy, z, noisier, cleaner, seeds)
+            at = kernel.look(z_noisy, noisier, seeds)
+            change = kernel.log_ratio(at, z, cleaner)
+            total = total + change
+            halving.add(
+                (z, cleaner), change, lambda since, at=at: kernel.log_ratio(at, since[0], since[1])
+            )
             z = z_noisy
+        errors.append(halving.error(total))
         weights.append(total + model.prior_log_prob(kernel.basis.vector(z)))
     stacked = torch.stack(weights)
     iwae = torch.logsumexp(stacked, dim=0) - math.log(paths)
-    return LowerBound(stacked.mean(0), iwae, paths * (len(grid) - 1))
+    error = torch.stack(errors).mean(0)
+    return LowerBound(stacked.mean(0), iwae, paths * (len(grid) - 1), error)
 
 
 def bits_per_dim(log_density: Tensor, dimensions: int, log_pixels_per_unit: float) -> Tensor:

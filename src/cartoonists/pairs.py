@@ -1,39 +1,22 @@
-"""Pairs from the same point x_t: the reverse SDE goes on to one sample, the HD-ODE to another.
-
-And the one estimator of log p, a PF-ODE on a fixed grid, that measures all of them alike.
-"""
+"""Pairs from the same point x_t: the reverse SDE goes on to one sample, the HD-ODE to another."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from cartoonists.bases import Basis
 from cartoonists.checkpoints import ImageModel
-from cartoonists.likelihood import bits_per_dim, ode_log_density
+from cartoonists.flow import FlowSettings, flow_log_density
+from cartoonists.likelihood import bits_per_dim
 from cartoonists.sampling import follow_high_density, split_steps
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
-from cartoonists.solvers import Callback
 from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
 from cartoonists.tracking import reverse_sde_path
-
-CHECK_EVERY = (
-    64  # seeds that are multiples of it are measured again with CHECK_STEPS times the steps
-)
-CHECK_STEPS = 4
-
-
-@dataclass(frozen=True)
-class FlowSettings:
-    """The PF-ODE in ``steps`` uniform Adams steps, ``probes`` fresh Hutchinson probes at each."""
-
-    steps: int
-    probes: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,9 +60,10 @@ def high_density_pairs(
 ) -> HighDensityPairs:
     """One path of the reverse SDE a seed, and from each switch point on it one HD sample.
 
-    The base path is the one that ``track_reverse_sde`` draws with ``base_steps`` uniform steps, to
-    the last bit; each switch is moved to the nearest point of that grid.  Given x_t the path's own
-    end is a draw of p(x_0|x_t), whatever the switch: it is the ordinary sample of all pairs.
+    The base path is the one that ``track_reverse_sde`` draws along a uniform ``grid`` of
+    ``base_steps``, to the last bit; each switch is moved to the nearest point of that grid.  Given
+    x_t the path's own end is a draw of p(x_0|x_t), whatever the switch: it is the ordinary sample
+    of all pairs.
     ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share; in
     flat directions it shrinks x by exp(-h) a step h of λ, so that steps of h > 2 blow up.
     Raises ValueError for a switch outside the range of λ or a grid too coarse, NonFiniteScore.
@@ -111,63 +95,40 @@ def high_density_pairs(
     return HighDensityPairs(seeds, switches, base.x, base.log_density, torch.stack(ends))
 
 
-def flow_log_density(
-    model: ScoreModel,
-    x: Tensor,
-    seeds: Sequence[int],
-    settings: FlowSettings,
-    basis: Basis | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """log p_λmax(x) by the PF-ODE, ``[n]``, nats; sample i's probes depend on ``seeds[i]`` alone.
-
-    Two samples with the same seed share their probes (common random numbers), so their difference
-    is more precise than either.
-    """
-    return ode_log_density(
-        model, x, settings.steps, "adams", "hutchinson", seeds=seeds, probes=settings.probes,
-        basis=basis, callback=callback,
-    ).log_density  # fmt: skip
-
-
 def pair_log_densities(
-    model: ImageModel, pairs: HighDensityPairs, settings: FlowSettings, basis: Basis | None = None
+    model: ImageModel,
+    pairs: HighDensityPairs,
+    settings: FlowSettings,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """Log-density of every sample of the pairs by the same estimator, one row a sample.
 
     Columns: ``seed``, ``sample`` (*ordinary* or *high-density*), ``switch_logsnr`` (empty for
     ordinary samples), ``dimensions``, ``log_density_nats`` and ``bits_per_dim`` by the PF-ODE,
-    ``fine_log_density_nats`` of every `CHECK_EVERY`-th seed by one with `CHECK_STEPS` times the
-    steps (what is left is the error of the grid and of the probes), ``tracked_log_density_nats``
-    of the ordinary ones.  Rows: all ordinary samples by seed, then the
-    HD samples switch by switch.
+    ``error_nats`` by step halving, ``tracked_log_density_nats`` of the ordinary ones.  Rows: all
+    ordinary samples by seed, then the HD samples switch by switch.
     """
-    parts = [_rows(model, "ordinary", float("nan"), pairs.ordinary, pairs.seeds, settings, basis)]
+
+    def rows(sample: str, switch: float, x: Tensor) -> pd.DataFrame:
+        flow = flow_log_density(model, x, pairs.seeds, settings, posterior)
+        bits = bits_per_dim(flow.log_density, model.dimensions, model.log_pixels_per_unit)
+        return pd.DataFrame(
+            {
+                "seed": list(pairs.seeds),
+                "sample": sample,
+                "switch_logsnr": switch,
+                "dimensions": model.dimensions,
+                "log_density_nats": flow.log_density,
+                "error_nats": flow.error,
+                "bits_per_dim": bits,
+            }
+        )
+
+    parts = [rows("ordinary", float("nan"), pairs.ordinary)]
     parts[0]["tracked_log_density_nats"] = pairs.tracked
     for switch, x in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
-        parts.append(_rows(model, "high-density", switch, x, pairs.seeds, settings, basis))
+        parts.append(rows("high-density", switch, x))
     return pd.concat(parts, ignore_index=True)
-
-
-def _rows(model, sample, switch, x, seeds, settings, basis) -> pd.DataFrame:
-    log_density = flow_log_density(model, x, seeds, settings, basis)
-    fine = torch.full_like(log_density, float("nan"))
-    checked = [i for i, seed in enumerate(seeds) if seed % CHECK_EVERY == 0]
-    if checked:
-        finer = replace(settings, steps=CHECK_STEPS * settings.steps)
-        chosen = [seeds[i] for i in checked]
-        fine[checked] = flow_log_density(model, x[checked], chosen, finer, basis)
-    return pd.DataFrame(
-        {
-            "seed": list(seeds),
-            "sample": sample,
-            "switch_logsnr": switch,
-            "dimensions": model.dimensions,
-            "log_density_nats": log_density,
-            "fine_log_density_nats": fine,
-            "bits_per_dim": bits_per_dim(log_density, model.dimensions, model.log_pixels_per_unit),
-        }
-    )
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:

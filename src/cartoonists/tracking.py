@@ -12,12 +12,31 @@ from cartoonists.divergence import NoDivergence
 from cartoonists.processes import ReverseSDE, per_sample
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel, _dot
-from cartoonists.solvers import Callback, Path, check_finite, integrate
+from cartoonists.solvers import Callback, Halving, Path, check_finite, integrate
 from cartoonists.stein import Posterior, posterior_of
 from cartoonists.streams import Streams, sample_seeds
 
 COVARIANCES = ("diagonal", "isotropic", "per-sample", "none")
 METHODS = ("ancestral", "euler-maruyama")
+
+
+def needed_posterior(
+    model: ScoreModel, posterior: Posterior | None, covariance: str
+) -> Posterior | None:
+    """The posterior given, else the model's own where the covariance asks for one."""
+    if posterior is None and covariance in ("diagonal", "isotropic"):
+        return posterior_of(model)
+    return posterior
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the network says at coordinates z: x̂_0 in the basis, and c (see `AncestralKernel`)."""
+
+    z: Tensor
+    logsnr: float
+    denoised: Tensor
+    variance: Tensor  # [*shape], 0-d, or one value a sample
 
 
 class AncestralKernel:
@@ -36,14 +55,13 @@ class AncestralKernel:
     def __init__(self, model: ScoreModel, posterior: Posterior | None, covariance: str):
         if covariance not in COVARIANCES:
             raise ValueError(f"covariance: {covariance!r} found, allowed: {', '.join(COVARIANCES)}")
-        if posterior is None and covariance in ("diagonal", "isotropic"):
-            posterior = posterior_of(model)
+        posterior = needed_posterior(model, posterior, covariance)
         self.model, self.posterior, self.covariance = model, posterior, covariance
         self.basis = posterior.basis if posterior is not None else Pixels()
         self.nfe = 0
 
-    def _posterior(self, z: Tensor, logsnr: float, seeds) -> tuple[Tensor, Tensor]:
-        """x̂_0 in the basis, and c: ``[*shape]``, 0-d, or one value a sample."""
+    def look(self, z: Tensor, logsnr: float, seeds) -> "Look":
+        """Evaluate the network at coordinates z.  Raises NonFiniteScore."""
         schedule, model = self.model.schedule, self.model
         x = self.basis.vector(z)
         sigma2, alpha = schedule.sigma2(logsnr), schedule.alpha(logsnr)
@@ -57,7 +75,7 @@ class AncestralKernel:
             score = model.score(x, logsnr)
             variance = self._variance(z, logsnr)
         check_finite(score, seeds, logsnr)
-        return self.basis.coordinates((x + sigma2 * score) / alpha), variance
+        return Look(z, logsnr, self.basis.coordinates((x + sigma2 * score) / alpha), variance)
 
     def _variance(self, z: Tensor, logsnr: float) -> Tensor:
         if self.covariance == "none":
@@ -66,35 +84,37 @@ class AncestralKernel:
             return self.posterior.variance(z, logsnr)
         return self.posterior.mean_variance(z, logsnr)
 
-    def moments(self, z: Tensor, noisier: float, cleaner: float, seeds) -> tuple[Tensor, Tensor]:
+    def moments(self, at: "Look", cleaner: float) -> tuple[Tensor, Tensor]:
         """Mean ``[n, *shape]`` and variance (broadcastable to it) of x_μ given x_λ."""
         schedule = self.model.schedule
-        ratio, variance = schedule.transition(noisier, cleaner)
-        shrink = schedule.sigma2(cleaner) / schedule.sigma2(noisier)
-        gain = schedule.alpha(cleaner) * variance / schedule.sigma2(noisier)
-        denoised, covariance = self._posterior(z, noisier, seeds)
-        return ratio * shrink * z + gain * denoised, variance * shrink + gain**2 * covariance
+        ratio, variance = schedule.transition(at.logsnr, cleaner)
+        shrink = schedule.sigma2(cleaner) / schedule.sigma2(at.logsnr)
+        gain = schedule.alpha(cleaner) * variance / schedule.sigma2(at.logsnr)
+        mean = ratio * shrink * at.z + gain * at.denoised
+        return mean, variance * shrink + gain**2 * at.variance
 
-    def step(self, z, noisier, cleaner, noise: Streams, track: bool) -> tuple[Tensor, Tensor]:
+    def draw(
+        self, at: "Look", cleaner: float, noise: Streams, track: bool
+    ) -> tuple[Tensor, Tensor]:
         """Draw x_μ from x_λ; returns it and the log-ratio of ``log_ratio`` (0 if untracked)."""
-        mean, variance = self.moments(z, noisier, cleaner, noise.seeds)
-        xi = noise.normal(self.model.shape).to(z)
+        mean, variance = self.moments(at, cleaner)
+        xi = noise.normal(self.model.shape).to(at.z)
         cleaned = mean + variance.sqrt() * xi
         if not track:
-            return cleaned, torch.zeros(len(z), dtype=torch.float64, device=z.device)
-        log_reverse = self._log_normal(xi.square(), variance, z)
-        return cleaned, log_reverse - self._log_forward(z, cleaned, noisier, cleaner)
+            return cleaned, torch.zeros(len(at.z), dtype=torch.float64, device=at.z.device)
+        log_reverse = self._log_normal(xi.square(), variance, at.z)
+        return cleaned, log_reverse - self._log_forward(at.z, cleaned, at.logsnr, cleaner)
 
     def noise(self, z: Tensor, noisier: float, cleaner: float, noise: Streams) -> Tensor:
         """Draw x_λ from x_μ by the forward kernel."""
         ratio, variance = self.model.schedule.transition(noisier, cleaner)
         return ratio * z + variance.sqrt() * noise.normal(self.model.shape).to(z)
 
-    def log_ratio(self, z_noisy, z_clean, noisier, cleaner, seeds) -> Tensor:
+    def log_ratio(self, at: "Look", z_clean: Tensor, cleaner: float) -> Tensor:
         """``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` of a given pair, ``[n]``, nats."""
-        mean, variance = self.moments(z_noisy, noisier, cleaner, seeds)
+        mean, variance = self.moments(at, cleaner)
         log_reverse = self._log_normal((z_clean - mean).square() / variance, variance, z_clean)
-        return log_reverse - self._log_forward(z_noisy, z_clean, noisier, cleaner)
+        return log_reverse - self._log_forward(at.z, z_clean, at.logsnr, cleaner)
 
     def _log_forward(self, z_noisy, z_clean, noisier, cleaner) -> Tensor:
         ratio, variance = self.model.schedule.transition(noisier, cleaner)
@@ -118,27 +138,41 @@ def ancestral_path(
     track: bool = True,
     callback: Callback | None = None,
 ) -> Path:
-    """Run the ancestral chain along a rising grid, adding the path ratio to ``log_density``."""
+    """Run the ancestral chain along a rising grid, adding the path ratio to ``log_density``.
+
+    ``error``: how far the path ratio moves when the same points are joined by steps twice as long,
+    ``p(x_{k+2}|x_k)``, for which the network has been evaluated already.
+    """
     z = kernel.basis.coordinates(x)
     start = kernel.nfe
+    halving = Halving(log_density)
     for noisier, cleaner in zip(grid[:-1], grid[1:], strict=True):
-        z, change = kernel.step(z, noisier, cleaner, noise, track)
+        at = kernel.look(z, noisier, noise.seeds)
+        z, change = kernel.draw(at, cleaner, noise, track)
         log_density = log_density + change
+        if track:
+            halving.add(at, change, lambda since, z=z, to=cleaner: kernel.log_ratio(since, z, to))
         if callback is not None:
             callback(cleaner, kernel.basis.vector(z), log_density)
     if not track:
         log_density = torch.full_like(log_density, math.nan)
-    return Path(kernel.basis.vector(z), log_density, kernel.nfe - start)
+    error = halving.error(log_density)
+    return Path(kernel.basis.vector(z), log_density, kernel.nfe - start, error)
 
 
 @dataclass(frozen=True)
 class TrackedSamples:
-    """x ``[n, *shape]``, tracked log-density ``[n]`` in nats at logsnr_max, evaluations, seeds."""
+    """x ``[n, *shape]``, tracked log-density ``[n]`` in nats at logsnr_max, evaluations, seeds.
+
+    ``error`` ``[n]``, nats: the log-density along the same points in steps twice as long differs
+    by so much.  For a tracker of first order it is about the error that is left.
+    """
 
     x: Tensor
     log_density: Tensor
     nfe: int
     seeds: Sequence[int]
+    error: Tensor
 
 
 def track_reverse_sde(
@@ -161,17 +195,22 @@ def track_reverse_sde(
     ``E[r|x_0] - log p^N(x_0) = KL ≥ 0`` holds at any number of steps.  *euler-maruyama*: (★) with
     φ = g (Karczewski et al., 2024, theorem 1), whose bias falls only as 1/steps.
     Sample i has the seed ``seeds[i]``, by default seed + i, and depends on nothing else.
-    One network evaluation a step.  Raises ValueError for wrong arguments, NonFiniteScore.
+    One network evaluation a step; the steps are spaced as the posterior asks unless ``grid`` is
+    given.  Raises ValueError for wrong arguments, NonFiniteScore.
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     x = model.sample_prior(Streams(seeds, "prior"))
-    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
+    if method == "ancestral":
+        posterior = needed_posterior(model, posterior, covariance)
+    if grid is None:
+        space = uniform_grid if posterior is None else posterior.time_grid
+        grid = space(schedule.logsnr_min, schedule.logsnr_max, steps)
     path = reverse_sde_path(
         model, x, model.prior_log_prob(x), grid, seeds, method=method, posterior=posterior,
         covariance=covariance, track=track, callback=callback,
     )  # fmt: skip
-    return TrackedSamples(path.x, path.log_density, path.nfe, seeds)
+    return TrackedSamples(path.x, path.log_density, path.nfe, seeds, path.error)
 
 
 def reverse_sde_path(

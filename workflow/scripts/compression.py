@@ -11,12 +11,13 @@ from cartoonists.compression import (
 )
 from cartoonists.data import held_out_images
 from cartoonists.evaluation import table_from_arrays
-from cartoonists.pairs import FlowSettings, collect_images
+from cartoonists.flow import FlowSettings
+from cartoonists.pairs import collect_images
 
 with job(snakemake) as record:
     params = snakemake.params
     model = load_model(params.model["reference"], **params.model.get("execution", {}))
-    basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
+    stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     levels = model.schedule.inside(params.settings["lid_logsnr"], "compression.lid_logsnr")
     flow = FlowSettings(**params.flow)
     settings = CompressionSettings(**params.settings | {"lid_logsnr": levels}, flow=flow)
@@ -24,8 +25,8 @@ with job(snakemake) as record:
     pairs = pd.read_csv(snakemake.input.pairs)
     n = settings.n_images
     real = held_out_images(params.model["data"], model.pixel_shape, n, params.data_dir)
-    tables = [data_rows(model, real, settings, basis)] if len(real) else []
-    tables.append(sample_rows(model, pairs, found, settings, basis))
+    tables = [data_rows(model, real, settings, stein)] if len(real) else []
+    tables.append(sample_rows(model, pairs, found, settings, stein))
     table = pd.concat(tables, ignore_index=True)
     write_table(snakemake.output.table, table, record)
     correlations = density_correlations(table, Bootstrap(**params.bootstrap))

@@ -5,17 +5,17 @@ from cartoonists.checkpoints import load_model
 from cartoonists.classifier import bundled_classifiers, load_classifier
 from cartoonists.control import ControlSettings, alignment_table, model_control
 from cartoonists.evaluation import table_from_arrays
-from cartoonists.pairs import FlowSettings
+from cartoonists.flow import FlowSettings
 
 with job(snakemake) as record:
     params, options = snakemake.params, snakemake.params.settings
     model = load_model(params.model["reference"], **params.model.get("execution", {}))
-    basis = table_from_arrays(read_arrays(snakemake.input.stein)[0]).basis
+    stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     settings = ControlSettings(**options, flow=FlowSettings(**params.flow))
     seeds = range(params.seed, params.seed + params.n_samples)
     data = params.model["data"]
     classifier = load_classifier(data) if data in bundled_classifiers() else None
-    table, images = model_control(model, seeds, settings, basis, classifier)
+    table, images = model_control(model, seeds, settings, stein, classifier)
     write_table(snakemake.output.table, table, record)
     arrays = {
         "quantiles": np.array(sorted(settings.quantiles)),
@@ -23,5 +23,5 @@ with job(snakemake) as record:
     }
     write_arrays(snakemake.output.images, arrays, record)
     few = seeds[: params.n_aligned]
-    table = alignment_table(model, few, settings.steps, settings.width, basis=basis)
+    table = alignment_table(model, few, settings.steps, settings.width, basis=stein.basis)
     write_table(snakemake.output.alignment, table, record)

@@ -4,8 +4,9 @@ import pandas as pd
 from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
 from cartoonists.checkpoints import load_model
 from cartoonists.evaluation import table_from_arrays
+from cartoonists.flow import FlowSettings
 from cartoonists.measures import image_measures
-from cartoonists.pairs import FlowSettings, high_density_pairs, pair_log_densities
+from cartoonists.pairs import high_density_pairs, pair_log_densities
 
 with job(snakemake) as record:
     params = snakemake.params
@@ -19,9 +20,8 @@ with job(snakemake) as record:
         steps=params.settings["steps"],
         posterior=stein,
     )
-    densities = pair_log_densities(
-        model, pairs, FlowSettings(**params.settings["flow"]), stein.basis
-    )
+    flow = FlowSettings(**params.settings["flow"])
+    densities = pair_log_densities(model, pairs, flow, stein)
     images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
     measures = image_measures(images.reshape(-1, *images.shape[2:]))
     write_table(snakemake.output.table, pd.concat([densities, measures], axis=1), record)
