@@ -1,5 +1,6 @@
 # make figures: every figure, table, notebook and the report.  make test: the test suite.
 # make lint: style and types.  make docs: the documentation, in site/.
+# make readme: the README's picture and claims, from results/.
 # All need Python 3.11 or newer and a package index, and nothing else.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: figures test lint docs clean
+.PHONY: figures test lint docs readme clean
 
 figures: $(STAMP)
 	snakemake --cores all --workflow-profile workflow/profiles/default
@@ -34,6 +35,9 @@ $(STAMP): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install -r requirements.lock
 	$(VENV)/bin/python -m pip install --no-deps -e .
 	touch $@
+
+readme: $(STAMP)
+	python workflow/readme.py
 
 clean:
 	rm -rf $(VENV) .snakemake results site

@@ -10,6 +10,7 @@ from scipy import stats
 
 HOLDS = "holds"
 FAILS = "does not hold"
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def row(
 ) -> Claim:
     """A claim with its verdict: True, False, or the reason why it cannot be compared."""
     measured = HOLDS if holds else FAILS
-    verdict = f"not comparable: {holds}" if isinstance(holds, str) else measured
+    verdict = f"{NOT_COMPARABLE}: {holds}" if isinstance(holds, str) else measured
     return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
 
 
@@ -168,3 +169,15 @@ def assemble(fragments: Iterable[str | Path], more: Iterable[Claim] = ()) -> pd.
     together = pd.concat([*tables, to_table(more)], ignore_index=True)
     number = together["claim"].str.extract(r"^(\d+)", expand=False).astype(int)
     return together.iloc[np.argsort(number, kind="stable")].reset_index(drop=True)
+
+
+def summary(claims: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of rows by statement and verdict, in the order of the claims table.
+
+    A statement is what stands before the first colon or parenthesis of a claim.
+    """
+    statement = claims["claim"].str.split(r": | \(", regex=True).str[0].rename("claim")
+    verdict = claims["verdict"].str.split(":").str[0]
+    counts = pd.crosstab(statement, verdict)
+    counts = counts.reindex(columns=[HOLDS, FAILS, NOT_COMPARABLE], fill_value=0)
+    return counts.loc[statement.unique()].rename_axis(columns=None).reset_index()

@@ -66,7 +66,7 @@ def image_grid(found: Mapping[str, np.ndarray], table: pd.DataFrame, title: str)
     ``found`` holds ``images [k + 1, n, c, h, w]``, ``seeds`` and ``switch_logsnr``; ``table`` the
     rows of the same samples.
     """
-    images, seeds = found["images"], found["seeds"]
+    images = found["images"]
     names = ["ordinary", *(f"HD from\nλ = {s:g}" for s in found["switch_logsnr"])]
     figure, axes = plt.subplots(
         *images.shape[:2],
@@ -74,15 +74,43 @@ def image_grid(found: Mapping[str, np.ndarray], table: pd.DataFrame, title: str)
         squeeze=False,
         layout="constrained",
     )
-    keyed = table.assign(switch=table["switch_logsnr"].round(6)).set_index(["switch", "seed"])
-    ordinary = table[table["sample"] == "ordinary"].set_index("seed")
-    for i, name in enumerate(names):
-        for j, seed in enumerate(seeds):
-            switch = round(float(found["switch_logsnr"][i - 1]), 6) if i else None
-            row = keyed.loc[(switch, seed)] if i else ordinary.loc[seed]
-            _picture(axes[i, j], images[i, j], row)
+    for i, (name, rows) in enumerate(zip(names, _rows_of(found, table), strict=True)):
+        for axis, image, row in zip(axes[i], images[i], rows, strict=True):
+            _picture(axis, image, row)
         axes[i, 0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.suptitle(f"{title}: log-density [nats/dim], PNG [bytes]")
+    return figure
+
+
+def _rows_of(found: Mapping[str, np.ndarray], table: pd.DataFrame) -> list[list[pd.Series]]:
+    """The row of every image: by switch point, ordinary samples first, and by seed."""
+    keyed = table.assign(switch=table["switch_logsnr"].fillna(np.inf).round(6))
+    keyed = keyed.set_index(["switch", "seed"])
+    switches = [np.inf, *(round(float(s), 6) for s in found["switch_logsnr"])]
+    return [[keyed.loc[(switch, seed)] for seed in found["seeds"]] for switch in switches]
+
+
+def low_to_high(models: Mapping[str, tuple[Mapping[str, np.ndarray], pd.DataFrame]]) -> Figure:
+    """A row a model: the images of its first seed from low to high log-density.
+
+    ``models`` gives the arrays and the table that `image_grid` takes.
+    """
+    columns = max(len(found["images"]) for found, _ in models.values())
+    size = (1.25 * columns, 1.55 * len(models))
+    options = {"figsize": size, "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(len(models), columns, **options)
+    for line, (found, table) in zip(axes, models.values(), strict=True):
+        rows = [of_seeds[0] for of_seeds in _rows_of(found, table)]
+        order = np.argsort([row["log_density_nats"] for row in rows])
+        for axis, i in zip(line, order, strict=False):
+            _picture(axis, found["images"][i, 0], rows[i])
+            switch = rows[i]["switch_logsnr"]
+            name = "ordinary" if np.isnan(switch) else f"HD from λ = {switch:.2g}"
+            axis.set_title(name, fontsize=8)
+            axis.set_xlabel(f"{rows[i]['log_density_nats'] / rows[i]['dimensions']:.2f}")
+        for axis in line[len(order) :]:
+            axis.set_axis_off()
+    figure.supxlabel("log-density [nats/dim]", fontsize=9)
     return figure
 
 
