@@ -24,7 +24,7 @@ def code_hash(source: str | Path) -> str:
         module = pending.pop()
         if module not in reached:
             reached.add(module)
-            pending |= _imports(_tree(SOURCES / f"{module}.py"))
+            pending |= _imported_by(module)
     digest = hashlib.sha256()
     for module in sorted(reached):
         digest.update(f"{module}\n{_meaning(module)}\n".encode())
@@ -65,6 +65,11 @@ def _exported(name: str) -> set[str]:
         return {name}
     home = _homes().get(name)
     return {home} if home else _all_modules()
+
+
+@cache
+def _imported_by(module: str) -> set[str]:
+    return _imports(_tree(SOURCES / f"{module}.py"))
 
 
 @cache
