@@ -24,7 +24,7 @@ from torch import Tensor
 from cartoonists.bases import Basis
 from cartoonists.divergence import NoDivergence, make_divergence
 from cartoonists.likelihood import sample_ode
-from cartoonists.processes import ZERO, ProbabilityFlow, Process, ScoreDrift, per_sample
+from cartoonists.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel, _dot
 from cartoonists.solvers import Path, integrate
@@ -43,7 +43,7 @@ class ScaledScore(ScoreDrift):
     scale: float = 1.0
 
     def weight(self, at, logsnr):
-        return ZERO + 0.5 * self.scale
+        return 0.5 * self.scale
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ from cartoonists.scores import _dot
 ZERO = torch.zeros((), dtype=torch.float64)
 
 
-def per_sample(value: Tensor, like: Tensor) -> Tensor:
+def per_sample(value: Tensor | float, like: Tensor) -> Tensor | float:
     """A value a sample ``[batch]`` shaped to multiply ``[batch, *shape]``; scalars pass through."""
-    return value.view(-1, *[1] * (like.ndim - 1)) if value.ndim == 1 else value
+    if isinstance(value, Tensor) and value.ndim == 1:
+        return value.view(-1, *[1] * (like.ndim - 1))
+    return value
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class ScoreDrift(Process):
     """Processes whose drift is ``f x + w(x, λ) g² s``, by their weight w."""
 
     @abstractmethod
-    def weight(self, at: Derivatives, logsnr: Time) -> Tensor:
-        """w, a scalar or ``[batch]``."""
+    def weight(self, at: Derivatives, logsnr: Time) -> Tensor | float:
+        """w, a number or ``[batch]``."""
 
     def drift(self, x, at, logsnr):
         weight = per_sample(self.weight(at, logsnr), x)
@@ -87,7 +89,7 @@ class ReverseSDE(ScoreDrift):
     """``u = f x + g² s``, φ = g (Anderson, 1982; Song et al., 2021): tracking needs no Δ."""
 
     def weight(self, at, logsnr):
-        return ZERO + 1.0
+        return 1.0
 
     def noise(self, logsnr):
         return self.schedule.g2(logsnr).sqrt()
@@ -101,7 +103,7 @@ class ForwardSDE(ScoreDrift):
     """``u = f x``, φ = g, run towards the noise (λ falls); tracking needs -g²Δ."""
 
     def weight(self, at, logsnr):
-        return ZERO
+        return 0.0
 
     def noise(self, logsnr):
         return self.schedule.g2(logsnr).sqrt()
@@ -112,7 +114,7 @@ class ProbabilityFlow(ScoreDrift):
     """PF-ODE ``u = f x + ½ g² s`` (Song et al., 2021); (★) is minus the divergence of u."""
 
     def weight(self, at, logsnr):
-        return ZERO + 0.5
+        return 0.5
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class MarginalFamily(ScoreDrift):
     stochasticity: float = 0.5
 
     def weight(self, at, logsnr):
-        return ZERO + 0.5 * (1 + self.stochasticity**2)
+        return 0.5 * (1 + self.stochasticity**2)
 
     def noise(self, logsnr):
         return self.stochasticity * self.schedule.g2(logsnr).sqrt()
@@ -145,4 +147,4 @@ class HighDensityODE(ScoreDrift):
     """
 
     def weight(self, at, logsnr):
-        return ZERO + 1.0
+        return 1.0
