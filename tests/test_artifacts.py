@@ -72,7 +72,7 @@ def test_a_job_records_what_made_it_and_logs(tmp_path, capsys):
         print("into the log")
     assert record["rule"] == "demo" and record["params"] == {"steps": 3}
     assert record["wildcards"] == {"chunk": "2"} and record["revision"]
-    assert (tmp_path / "demo.log").read_text() == "into the log\n"
+    assert (tmp_path / "demo.log").read_text().splitlines()[1:] == ["into the log"]
     assert capsys.readouterr().out == ""
 
 
@@ -94,3 +94,29 @@ def test_a_failing_job_says_one_line_and_logs_the_traceback(tmp_path, capsys):
     assert said.startswith("demo 2: score: not finite for the sample with seed 3 at logSNR 2 (log:")
     assert said.count("\n") == 1
     assert "Traceback" in (tmp_path / "demo.log").read_text()
+
+
+def test_a_run_that_lives_on_leaves_the_newer_file_alone(tmp_path, capsys):
+    """The first run outlives its workflow; the job is run again, and then the first one writes."""
+    path = tmp_path / "x.csv"
+    with artifacts.job(_snakemake(tmp_path)):
+        first = list(artifacts._claims)
+        artifacts._claims.clear()  # the second run is another process
+        with artifacts.job(_snakemake(tmp_path)) as record:
+            artifacts.write_table(path, pd.DataFrame({"a": [2]}), record)
+        artifacts._claims[:] = first
+        artifacts.write_table(path, pd.DataFrame({"a": [1]}), {})
+        raise AssertionError("written")
+    assert pd.read_csv(path)["a"].tolist() == [2]
+    assert artifacts.read_record(path)["rule"] == "demo"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.log", "x.csv", "x.csv.json"]
+    assert "demo 2: another run of this job has begun" in capsys.readouterr().err
+
+
+def test_a_run_superseded_while_it_writes_changes_nothing(tmp_path):
+    path = tmp_path / "x.txt"
+    with artifacts.job(_snakemake(tmp_path)), artifacts.atomic(path) as temporary:
+        temporary.write_text("old")
+        (tmp_path / "demo.log").unlink()
+        artifacts._Claim(tmp_path / "demo.log")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.log"]

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,23 +28,59 @@ PROGRESS_SECONDS = 20.0
 PACKAGES = ("cartoonists", "torch", "numpy", "scipy", "diffusers")
 
 
+class Superseded(Exception):
+    """Another run of the same job has begun since this one did."""
+
+
+class _Claim:
+    """The right to write a job's results: of the run that began last, which the log names."""
+
+    def __init__(self, log: Path):
+        self.log, self.line = log, f"run {uuid.uuid4().hex}\n"
+        log.unlink(missing_ok=True)  # a run that lives on keeps writing to its own
+        log.write_text(self.line, encoding="utf-8")
+
+    def check(self) -> None:
+        """Raise Superseded where the log is another run's, or gone."""
+        try:
+            with self.log.open(encoding="utf-8") as file:
+                current = file.readline()
+        except FileNotFoundError:
+            current = ""
+        if current != self.line:
+            raise Superseded(f"another run of this job has begun ({self.log}): nothing written")
+
+
+_claims: list[_Claim] = []  # of the job in this process, if one runs
+
+
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write to; it becomes ``path`` only on success.
 
-    The name is unique to the process, so that a job that outlives its workflow cannot leave half a
-    file.  Left-overs of killed jobs are removed.
+    The name is unique to the process, and in a job whose workflow was killed and that was run again
+    since, nothing is written (Superseded): such a job, alive still, leaves the newer file alone.
+    Left-overs of killed jobs are removed.  Raises OSError, which names ``path``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.*.tmp*"):
-        stale.unlink(missing_ok=True)
+    for claim in _claims:
+        claim.check()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.*.tmp*"):
+            stale.unlink(missing_ok=True)
         yield temporary
+        for claim in _claims:
+            claim.check()
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -139,24 +176,36 @@ def job(snakemake: Any) -> Iterator[dict]:
 
     ``snakemake`` is the object that Snakemake puts into a script (rule, params, input, log).
     Progress bars are told on the console now and then.  A failure leaves the traceback in the log
-    and one line on the console.
+    and one line on the console.  A run that was superseded ends well: what it was to make is the
+    newer run's, and a failure would let Snakemake remove it.
     """
     label = " ".join([snakemake.rule, *(str(value) for value in snakemake.wildcards)])
-    with open(snakemake.log[0], "w", encoding="utf-8", buffering=1) as file:
+    console, path = sys.stderr, Path(snakemake.log[0])
+    file: TextIO | None = None
+    try:
+        _claims.append(_Claim(path))
+        file = path.open("a", encoding="utf-8", buffering=1)
         log = _Log(file, label)
-        try:
-            with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
-                yield make_record(
-                    snakemake.rule,
-                    dict(snakemake.params.items()),
-                    [str(name) for name in snakemake.input],
-                    wildcards=dict(snakemake.wildcards.items()),
-                )
-        except Exception as error:
-            traceback.print_exc(file=file)
-            message = " ".join(str(error).split()) or type(error).__name__
-            print(f"{label}: {message} (log: {snakemake.log[0]})", file=log.console)
-            sys.exit(1)
+        with contextlib.redirect_stderr(log), contextlib.redirect_stdout(log):
+            yield make_record(
+                snakemake.rule,
+                dict(snakemake.params.items()),
+                [str(name) for name in snakemake.input],
+                wildcards=dict(snakemake.wildcards.items()),
+            )
+    except Superseded as notice:
+        print(f"{label}: {notice}", file=console)
+    except Exception as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"{label}: {message} (log: {path})", file=console)
+        with contextlib.suppress(OSError):  # a full disk
+            traceback.print_exc(file=file or io.StringIO())
+        sys.exit(1)
+    finally:
+        _claims.clear()
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def _version(package: str) -> str:
