@@ -21,6 +21,7 @@ report: "workflow/report/workflow.rst"
 
 
 sys.path.insert(0, os.path.join(CLONE, "workflow"))
+from attempts import grows
 from chunks import chunk_files, chunk_range
 from revision import code_hash
 from validation import checked_models, has_classifier
@@ -36,6 +37,9 @@ os.environ.update(THREADS, PYTHONPATH=os.path.join(CLONE, "src"))
 # For --sdm conda, relative to the rules.
 ENVIRONMENT = f"../../envs/{'gpu' if 'cuda' in config['execution']['device'] else 'cpu'}.yaml"
 
+# What the rules that run networks ask of a cluster; a laptop's only GPU is theirs to share.
+GPU = int(config["execution"]["device"].startswith("cuda"))
+
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
 TOPICS = ["theory", "modes", "bias"]
 TOPICS += ["likelihood", "high_density", "compression"] * bool(MODELS)
@@ -47,6 +51,14 @@ wildcard_constraints:
     model="[^/]+",
     topic="[a-z_]+",
     chunk=r"\d+",
+
+
+# The network's only users, and what takes no time: never jobs of a cluster.
+localrules:
+    fetch_model,
+    fetch_inception,
+    resolved_config,
+    report,
 
 
 rule all:

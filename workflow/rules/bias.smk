@@ -15,8 +15,8 @@ rule bias_closed_form:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         settings=config["bias"],
         seed=config["seed"],
@@ -39,8 +39,8 @@ rule bias_sandwich:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code_hash("workflow/scripts/bias_sandwich.py"),
     script:
@@ -61,8 +61,8 @@ rule bias_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         names=list(MODELS),
         bootstrap=BOOTSTRAP,
@@ -100,8 +100,8 @@ rule bias:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         names=list(MODELS),
         code=code_hash("notebooks/bias.ipynb"),

@@ -20,8 +20,9 @@ rule blur_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=BLUR,
@@ -44,8 +45,8 @@ rule blur_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
@@ -82,8 +83,8 @@ rule blur:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(IN_DEPTH),
         code=code_hash("notebooks/blur.ipynb"),

@@ -26,8 +26,9 @@ rule compression_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=COMPRESSION,
@@ -53,8 +54,8 @@ rule compression_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         code=code_hash("workflow/scripts/compression_claims.py"),
@@ -98,8 +99,8 @@ rule compression:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         code=code_hash("notebooks/compression.ipynb"),

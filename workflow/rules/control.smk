@@ -30,8 +30,8 @@ rule control_closed_forms:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         settings=CONTROL["closed_forms"],
         quantiles=CONTROL["quantiles"],
@@ -57,8 +57,9 @@ rule control_model:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seed=config["seed"],
@@ -86,8 +87,8 @@ rule control_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
@@ -139,8 +140,8 @@ rule control:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(IN_DEPTH),
         code=code_hash("notebooks/control.ipynb"),

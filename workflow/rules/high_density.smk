@@ -19,8 +19,9 @@ rule high_density_chunk:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seeds=lambda w: chunk_range(config["seed"], int(w.chunk), config["chunk_size"]),
@@ -45,8 +46,8 @@ rule high_density_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         keep=("seed", config["seed"] + HIGH_DENSITY["n_pairs"]),
         code=code_hash("workflow/scripts/concatenate.py"),
@@ -70,8 +71,8 @@ rule high_density_sets:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         n=HIGH_DENSITY["n_pairs"],
         shown=HIGH_DENSITY["n_shown"],
@@ -97,8 +98,8 @@ rule high_density_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,
@@ -162,8 +163,8 @@ rule high_density:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         confidence=config["confidence"],

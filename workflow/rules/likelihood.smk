@@ -18,8 +18,9 @@ rule likelihood_chunk:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seeds=lambda w: chunk_range(config["seed"], int(w.chunk), CHUNK),
@@ -42,8 +43,9 @@ rule held_out_chunk:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         images=lambda w: chunk_range(0, int(w.chunk), CHUNK),
@@ -67,8 +69,8 @@ rule likelihood_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         keep=("seed", config["seed"] + LIKELIHOOD["n_samples"]),
         code=code_hash("workflow/scripts/concatenate.py"),
@@ -103,8 +105,9 @@ rule tracking_cost:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=30,
+        mem_mb=grows(3000),
+        runtime=grows(30),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=LIKELIHOOD["tracking_cost"],
@@ -126,8 +129,8 @@ rule likelihood_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,
@@ -170,8 +173,8 @@ rule likelihood:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         code=code_hash("notebooks/likelihood.ipynb"),

@@ -13,8 +13,8 @@ rule fetch_model:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=grows(1000),
+        runtime=grows(240),
     params:
         spec=lambda w: MODELS[f"{w.dataset}/{w.model}"]["spec"],
         downloads=config["downloads"],
@@ -33,8 +33,8 @@ rule fetch_inception:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         inception=config["high_density"]["inception"],
         downloads=config["downloads"],
@@ -55,8 +55,9 @@ rule stein:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=config["stein"],

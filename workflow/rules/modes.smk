@@ -22,8 +22,8 @@ rule modes_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         dimensions=MODE_CONFIG["dimensions"],
         logsnr_t=MODE_CONFIG["logsnr_t"],
@@ -44,8 +44,8 @@ rule mode_curves:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         curves=MODE_CONFIG["curves"],
         settings=MODE_SETTINGS,
@@ -65,8 +65,8 @@ rule mode_cost:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         dimensions=MODE_CONFIG["cost"]["dimensions"],
         repeats=MODE_CONFIG["cost"]["repeats"],
@@ -87,8 +87,8 @@ rule mode_network:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         training=MODE_CONFIG["network"]["training"],
         curves=MODE_CONFIG["network"]["curves"],
@@ -113,8 +113,8 @@ rule modes_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/modes_claims.py"),
@@ -160,8 +160,8 @@ rule modes:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code_hash("notebooks/modes.ipynb"),
     notebook:

@@ -24,8 +24,8 @@ rule claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         not_run=[name for name in PAPER_MODELS if name not in MODELS],
         code=code_hash("workflow/scripts/claims.py"),
@@ -50,8 +50,8 @@ rule notebooks:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties",
     shell:
@@ -74,8 +74,8 @@ rule explorer:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(MODELS),
         guided=list(IN_DEPTH),
@@ -95,8 +95,8 @@ rule resolved_config:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         config=config,
     script:
@@ -126,8 +126,8 @@ rule report:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
     shell:

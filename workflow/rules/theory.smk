@@ -15,8 +15,8 @@ rule theory_tracking_part:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         steps=config["theory"]["steps"],
         settings=THEORY,
@@ -36,8 +36,8 @@ rule theory_high_density_part:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         switch_logsnr=config["theory"]["switch_logsnr"],
         steps=max(config["theory"]["steps"]),
@@ -63,8 +63,8 @@ rule theory_table:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code_hash("workflow/scripts/concatenate.py"),
     script:
@@ -85,8 +85,8 @@ rule theory_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         bootstrap=BOOTSTRAP,
         code=code_hash("workflow/scripts/theory_claims.py"),
@@ -121,8 +121,8 @@ rule theory:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code_hash("notebooks/theory.ipynb"),
     notebook:

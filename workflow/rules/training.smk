@@ -29,8 +29,8 @@ rule train_model:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=4000,
-        runtime=2880,
+        mem_mb=grows(4000),
+        runtime=grows(2880),
     params:
         # the state outlives a failed or stopped job: it is no output of the rule
         state="results/training/{dataset}/{model}.state.pt",

@@ -18,8 +18,8 @@ rule windows_closed_forms:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         settings=WINDOWS["closed_forms"],
         logsnr=(config["logsnr_min"], config["logsnr_max"]),
@@ -43,8 +43,9 @@ rule windows_model:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=grows(3000),
+        runtime=grows(240),
+        gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seed=config["seed"],
@@ -68,8 +69,8 @@ rule windows_claims:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(CLASSIFIED),
         bootstrap=BOOTSTRAP,
@@ -105,8 +106,8 @@ rule windows:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(CLASSIFIED),
         switches=config["high_density"]["switch_logsnr"],
