@@ -34,11 +34,11 @@ CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 THREADS = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
 os.environ.update(THREADS, PYTHONPATH=os.path.join(CLONE, "src"))
 
-# For --sdm conda, relative to the rules.
-ENVIRONMENT = f"../../envs/{'gpu' if 'cuda' in config['execution']['device'] else 'cpu'}.yaml"
-
-# What the rules that run networks ask of a cluster; a laptop's only GPU is theirs to share.
+# GPUs of a job that runs networks, a request to a cluster.
 GPU = int(config["execution"]["device"].startswith("cuda"))
+
+# For --sdm conda, relative to the rules.
+ENVIRONMENT = f"../../envs/{'gpu' if GPU else 'cpu'}.yaml"
 
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
 TOPICS = ["theory", "modes", "bias"]

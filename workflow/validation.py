@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ SOURCES = "bundled, path, path:<path>, url:<address>, hf:org/name@revision"
 SOURCE = re.compile(r"bundled|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+")
 FOLDER = "path:"  # before a data set that is a folder of images
 FID_IMAGES = 3 * 2048 // 2 + 1  # more than 1.5 a feature dimension (images.enough_for_frechet)
+LONGEST = 250  # characters of a word in a message; paths are long
 RESERVED = ("benchmarks", "claims", "figures", "logs", "notebooks", "theory")  # under results/
 
 
@@ -56,12 +58,16 @@ def has_classifier(data: str) -> bool:
 
 def check(config: Any) -> None:
     """Raise ConfigError, naming key, found and allowed, for the first mistake in ``config``."""
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: _key(e.path))
+    errors = sorted(_validator().iter_errors(config), key=lambda e: _key(e.path))
     problems = [_sentence(error) for error in errors] or list(_contradictions(config))
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_one_line(problems[0]) + more)
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
 
 
 def _model(name: str, config: dict) -> dict[str, Any]:
@@ -197,14 +203,14 @@ def _sentence(error: ValidationError) -> str:
         missing = next(name for name in rule if name not in found)
         return f"{_key([*error.path, missing])}: missing, allowed: {_range(schema, missing)}"
     if error.validator == "enum":
-        return f"{key}: {found!r} found, {_allowed(found, rule)}"
+        return f"{key}: {_shown(found)} found, {_allowed(found, rule)}"
     if "propertyNames" in error.absolute_schema_path:
         key = f"{key}.{found}"
     return f"{key}: {_shown(found)} found, allowed: {_limits(schema)}"
 
 
 def _range(schema: dict, name: str) -> str:
-    child = schema["properties"][name]
+    child = schema.get("properties", {}).get(name, {})
     return child.get("description", "a value").rstrip(".")
 
 
@@ -233,4 +239,6 @@ def _limits(schema: dict) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Without line breaks, characters that a terminal may obey, and words without end."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return " ".join(word if len(word) <= LONGEST else f"{word[:LONGEST]}..." for word in words)
