@@ -1,42 +1,26 @@
 """Device, precision and batch size: what they change, and by how much on a closed form."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from torch import nn
 
-from cartoonists import VP, Gaussian, NetworkScore, ode_log_density, track_reverse_sde
+from cartoonists import track_reverse_sde
 from cartoonists.execution import Execution, largest_batch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from precision import closed_form_error, gaussian_model  # noqa: E402  (after the path above)
 
 SHAPE = (1, 8, 8)
 
 
-class ExactNetwork(nn.Module):
-    """ε of N(0, 0.3) data, the x-dependence through a convolution that autocast acts on."""
-
-    def __init__(self):
-        super().__init__()
-        self.identity = nn.Conv2d(1, 1, 1, bias=False)
-        nn.init.ones_(self.identity.weight)
-
-    def forward(self, x, logsnr):
-        alpha2, sigma2 = torch.sigmoid(logsnr), torch.sigmoid(-logsnr)
-        factor = sigma2.sqrt() / (0.3 * alpha2 + sigma2)
-        return self.identity(x) * factor.view(-1, 1, 1, 1)
+def errors(**settings):
+    return closed_form_error(SHAPE, **settings)
 
 
 def exact_model(**settings):
-    network = ExactNetwork().requires_grad_(False)
-    return Execution(**settings).apply(NetworkScore(network, SHAPE, VP()))
-
-
-def errors(**settings):
-    """Largest error of log-densities (nats), against the same solver on the closed form."""
-    model, target = exact_model(**settings), Gaussian(torch.zeros(SHAPE), 0.3, VP())
-    x = target.sample(4, seed=3)
-    found = ode_log_density(model, x, steps=48, divergence="hutchinson").log_density
-    assert found.dtype == torch.float64
-    exact = ode_log_density(target, x, steps=48).log_density
-    return (found - exact).abs().max().item()
+    return gaussian_model(SHAPE, **settings)
 
 
 def test_reduced_precision_costs_little_and_more_the_coarser_it_is():
