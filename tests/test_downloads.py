@@ -197,6 +197,7 @@ def test_hub_file_that_is_not_what_its_checksum_says(hub, tmp_path):
     one_line(caught)
 
 
+METADATA = f"/api/models/org/name/tree/{COMMIT}"
 WEIGHTS = f"/org/name/resolve/{COMMIT}/unet/diffusion_pytorch_model.safetensors"
 
 
@@ -208,10 +209,18 @@ def test_hub_faults_that_pass_are_tried_again(hub, tmp_path, fault):
     assert fetched["sha256"] == hashlib.sha256(weights).hexdigest()
 
 
-def test_hub_that_stays_away_leaves_nothing_half_written(hub, tmp_path):
-    hub.faults[WEIGHTS] = [404] * 50
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(404, "404|no answer"), (503, "answered 503, 2 attempts"), ("cut off", "cut off, 2 attempts")],
+)
+@pytest.mark.parametrize("path", [WEIGHTS, METADATA], ids=["weights", "metadata"])
+def test_hub_fault_that_stays_leaves_nothing_half_written(
+    hub, tmp_path, monkeypatch, path, fault, words
+):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    hub.faults[path] = [fault] * 500
     cache = tmp_path / "cache"
-    with pytest.raises(DownloadError) as caught:
+    with pytest.raises(DownloadError, match=words) as caught:
         fetch_model(hub_spec(), cache=cache, **FAST)
     one_line(caught)
     assert not [p for p in leftovers(cache) if p.suffix in (".incomplete", ".safetensors")]
