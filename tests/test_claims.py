@@ -8,10 +8,12 @@ from cartoonists.claims import (
     COLUMNS,
     Bootstrap,
     Interval,
+    answer,
     assemble,
     not_run,
     order_of_convergence,
     row,
+    summary,
     to_table,
 )
 
@@ -89,3 +91,22 @@ def test_a_fragment_with_other_columns_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("claim,ours\n1,2\n")
     with pytest.raises(ValueError, match="columns"):
         assemble([tmp_path / "x.csv"])
+
+
+def test_an_answer_shows_the_interval_beside_the_value(tmp_path):
+    rows = [row("1 it holds (a)", "s", "1", Interval(1.0, 0.5, 2.0), "nats", True, "x")]
+    to_table(rows).to_csv(tmp_path / "t.csv", index=False)
+    shown = answer(tmp_path / "t.csv").data
+    assert shown.loc[0, "ours"] == "1 [0.5, 2]" and shown.loc[0, "verdict"] == "holds"
+
+
+def test_the_summary_counts_statements_in_order():
+    table = pd.DataFrame(
+        {
+            "claim": ["2 b: at 3 (x)", "2 b: at 4 (x)", "1 a (y)"],
+            "verdict": ["holds", "does not hold", "not comparable: why"],
+        }
+    )
+    found = summary(table)
+    assert found["claim"].tolist() == ["2 b", "1 a"]
+    assert found["holds"].tolist() == [1, 0] and found["not comparable"].tolist() == [0, 1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 from scipy import stats
 
 HOLDS = "holds"
@@ -169,6 +170,21 @@ def assemble(fragments: Iterable[str | Path], more: Iterable[Claim] = ()) -> pd.
     together = pd.concat([*tables, to_table(more)], ignore_index=True)
     number = together["claim"].str.extract(r"^(\d+)", expand=False).astype(int)
     return together.iloc[np.argsort(number, kind="stable")].reset_index(drop=True)
+
+
+def answer(fragment: str | Path) -> Styler:
+    """The claims of one topic as a table to show: ours with its interval, and the verdict."""
+    table = pd.read_csv(fragment, keep_default_na=False)
+    ours = [
+        f"{value:.3g} [{low:.3g}, {high:.3g}]"
+        for value, low, high in zip(table["ours"], table["ci_low"], table["ci_high"], strict=True)
+    ]
+    columns = ["claim", "paper", "ours", "unit", "verdict"]
+    return (
+        table.assign(ours=ours)[columns]
+        .style.hide(axis="index")
+        .set_properties(**{"text-align": "left"})
+    )
 
 
 def summary(claims: pd.DataFrame) -> pd.DataFrame:

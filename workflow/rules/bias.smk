@@ -76,6 +76,7 @@ rule bias:
     input:
         closed_form="results/theory/bias_closed_form.csv",
         models=expand("results/{name}/bias.csv", name=MODELS),
+        claims="results/claims/bias.csv",
     output:
         report(
             "results/figures/bias_closed_form.png",

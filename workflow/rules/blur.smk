@@ -59,6 +59,7 @@ rule blur:
     """Log-density against the strength of blur and of its controls, and at each noise level."""
     input:
         expand("results/{name}/blur.csv", name=IN_DEPTH),
+        claims="results/claims/blur.csv",
     output:
         report(
             "results/figures/blur_curves.png",

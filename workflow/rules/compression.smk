@@ -67,6 +67,7 @@ rule compression:
     """Log-density against PNG size, every codec's correlation, and local intrinsic dimension."""
     input:
         expand("results/{name}/compression{table}.csv", name=MODELS, table=["", "_correlations"]),
+        claims="results/claims/compression.csv",
     output:
         report(
             "results/figures/compression_png.png",

@@ -103,6 +103,7 @@ rule control:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         tables=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
         images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
+        claims="results/claims/control.csv",
     output:
         report(
             "results/figures/control_paths.png",

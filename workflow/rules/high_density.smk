@@ -116,6 +116,7 @@ rule high_density:
             name=MODELS,
             table=[".csv", "_sets.csv", "_spectra.csv", "_images.npz"],
         ),
+        claims="results/claims/high_density.csv",
     output:
         report(
             expand("results/figures/high_density_images/{name}.png", name=MODELS),

@@ -144,6 +144,7 @@ rule likelihood:
     input:
         expand("results/{name}/{table}.csv", name=MODELS, table=PER_MODEL),
         expand("results/{name}/stein.npz", name=MODELS),
+        claims="results/claims/likelihood.csv",
     output:
         report(
             "results/figures/likelihood_scatter.png",

@@ -131,6 +131,7 @@ rule modes:
         cost="results/theory/mode_cost.csv",
         network="results/theory/mode_network.csv",
         ends="results/theory/mode_network_ends.csv",
+        claims="results/claims/modes.csv",
     output:
         report(
             "results/figures/mode_curves.png",

@@ -99,6 +99,7 @@ rule theory:
     input:
         tracking="results/theory/tracking.csv",
         high_density="results/theory/high_density.csv",
+        claims="results/claims/theory.csv",
     output:
         report(
             "results/figures/theory_tracking.png",

@@ -84,6 +84,7 @@ rule windows:
     input:
         theory="results/theory/windows.csv",
         tables=expand("results/{name}/windows.csv", name=CLASSIFIED),
+        claims="results/claims/windows.csv",
     output:
         report(
             "results/figures/windows_mixtures.png",
