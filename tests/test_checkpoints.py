@@ -348,6 +348,11 @@ def test_native_round_trip_and_its_errors(tmp_path):
         ({"source": "url:http://x/y.safetensors"}, "sha256, card_sha256: missing"),
         ({"source": "bundled", "prompt": "a cat"}, "prompt: found with format 'native'"),
         ({"source": "bundled", "colour": 1}, "colour: unknown key"),
+        (
+            {"source": "path:x", "format": "diffusers", "data_range": [1, 1]},
+            r"data_range: \[1, 1\] found, allowed: two numbers, rising",
+        ),
+        ({"source": "path:x", "format": "edm", "data_range": [0]}, "two numbers, rising"),
     ],
 )
 def test_wrong_settings_end_in_one_line(settings, words):

@@ -5,6 +5,7 @@ Formats: *native* (safetensors with a JSON card, what training writes), *diffuse
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -104,6 +105,12 @@ class ModelSpec:
             )
         if kind == "url" and not (self.sha256 and self.card_sha256):
             raise CheckpointError("sha256, card_sha256: missing, both are needed with source url")
+        if self.data_range is not None:
+            ends = tuple(self.data_range)
+            if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+                raise CheckpointError(
+                    f"data_range: {list(ends)} found, allowed: two numbers, rising"
+                )
         for option, formats in OPTIONS.items():
             default = next(f.default for f in fields(self) if f.name == option)
             if getattr(self, option) != default and self.format not in formats:
