@@ -1,6 +1,7 @@
 """Checks of the configuration: every mistake that can be known early ends in one line."""
 
 import difflib
+import errno
 import hashlib
 import json
 import math
@@ -94,9 +95,9 @@ def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     """Reference and SHA-256 of a checkpoint.  Raises ConfigError where it is missing or altered."""
     bundled = model["source"] == "bundled"
     weights = BUNDLED / f"{name}.safetensors" if bundled else Path(model["path"])
-    card = weights.with_suffix(".json")
     try:
-        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        found = _sha256(weights)
+        card = weights.with_suffix(".json")
         said = json.loads(card.read_text(encoding="utf-8"))
         promised, data = said["sha256"], said.get("data", {}).get("name")
     except OSError as error:
@@ -110,6 +111,14 @@ def _checkpoint(name: str, model: dict) -> dict[str, Any]:
             raise ConfigError(f"models.{name}: {problem}")
     reference = {"reference": name if bundled else str(weights), "sha256": found}
     return reference | ({"data": data} if data else {})
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, in pieces.  Raises OSError for a device as well, which may have no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _contradictions(config: dict) -> Iterator[str]:

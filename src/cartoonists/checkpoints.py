@@ -6,7 +6,6 @@ Formats: *native* (safetensors with a JSON card, what training writes), *diffuse
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from cartoonists.artifacts import atomic
 from cartoonists.data import PixelScaling
 from cartoonists.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
 from cartoonists.execution import Execution
@@ -359,21 +359,18 @@ def save_model(weights: Path, network: nn.Module, card: dict) -> dict:
     Returns the card with its format and sha256 filled in.
     """
     weights = Path(weights)
-    weights.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in _state(network)}
-    temporary = weights.with_suffix(".safetensors.part")
-    save_file(state, temporary)
-    card = {"format": NATIVE_FORMAT, **card, "sha256": file_sha256(temporary)}
-    os.replace(temporary, weights)
+    with atomic(weights) as temporary:
+        save_file(state, temporary)
+        card = {"format": NATIVE_FORMAT, **card, "sha256": file_sha256(temporary)}
     write_card(weights.with_suffix(".json"), card)
     return card
 
 
 def write_card(path: Path, card: dict) -> None:
     """Write a card, whole or not at all."""
-    temporary = path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def _state(network: nn.Module):

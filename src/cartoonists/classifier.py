@@ -1,7 +1,6 @@
 """A small convolutional classifier a data set: class probabilities, and features for distances."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from cartoonists.artifacts import atomic
 from cartoonists.data import ImageSet, PixelScaling
 from cartoonists.resources import file_sha256, resources_dir, verified
 
@@ -205,11 +205,11 @@ def save_classifier(classifier: Classifier, path: Path, **notes) -> None:
     path = Path(path)
     state = classifier.network.state_dict()
     half = {k: v.half().contiguous() for k, v in state.items() if v.is_floating_point()}
-    temporary = Path(f"{path}.part")
-    save_file(half, temporary)
-    os.replace(temporary, path)
-    card = {**classifier.card, **notes, "sha256": file_sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    with atomic(path) as temporary:
+        save_file(half, temporary)
+        card = {**classifier.card, **notes, "sha256": file_sha256(temporary)}
+    with atomic(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def bundled_classifiers() -> list[str]:

@@ -378,12 +378,14 @@ def unpack_tar(archive: Path, target: Path, subfolder: str, files: tuple[str, ..
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as temporary:
         try:
-            with tarfile.open(archive, "r:gz") as tar:
+            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
                 for member in tar:
                     _check_member(archive, member)
-                    if member.name in wanted and (stream := tar.extractfile(member)) is not None:
+                    if member.name in wanted and (content := tar.extractfile(member)) is not None:
                         with (Path(temporary) / wanted[member.name]).open("wb") as out:
-                            shutil.copyfileobj(stream, out)
+                            shutil.copyfileobj(content, out)
+                while stream.read(CHUNK):  # to the end, where gzip's checksum is
+                    pass
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise DataError(f"{archive}: cannot be unpacked ({error})") from None
         missing = [file for file in files if not (Path(temporary) / file).is_file()]
@@ -468,7 +470,7 @@ def _pictures(folder: Path, shape: Sequence[int], n: int) -> np.ndarray:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
     if not files:
         raise DataError(f"data: {folder} holds no images ({', '.join(sorted(PICTURES))})")
-    return np.stack([_picture(file, shape) for file in files[:n]])
+    return np.stack([_picture(_inside(file, folder), shape) for file in files[:n]])
 
 
 def _picture(file: Path, shape: Sequence[int]) -> np.ndarray:
@@ -477,10 +479,12 @@ def _picture(file: Path, shape: Sequence[int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(file, formats=["PNG", "JPEG", "WEBP"]) as image:
-            if image.size != (width, height):
-                found = f"{image.width} × {image.height}"
-                raise DataError(f"{file}: {found} pixels found, allowed: {width} × {height}")
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            size = image.size
+            if size == (width, height):  # nothing else is decoded
+                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except Exception as error:  # PIL raises whatever damage leads to
         raise DataError(f"{file}: cannot be read ({error})") from None
+    if size != (width, height):
+        found = f"{size[0]} × {size[1]}"
+        raise DataError(f"{file}: {found} pixels found, allowed: {width} × {height}")
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)

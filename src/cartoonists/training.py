@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cartoonists.artifacts import atomic
 from cartoonists.data import PixelScaling
 
 LOSS_BINS = 10
@@ -164,18 +164,21 @@ def _save(path, step, recipe, network, average, optimiser, log) -> None:
         "optimiser": optimiser.state_dict(),
         "log": {"sums": log.sums, "counts": log.counts},
     }
-    temporary = Path(f"{path}.part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        torch.save(state, temporary)
 
 
 def _resume(path, network, average, optimiser) -> dict:
     if not Path(path).exists():
         return {"step": 0}
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+    except Exception as error:  # the restricted unpickler raises many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: no state of this training; remove it ({reason})") from None
     return state
 
 
