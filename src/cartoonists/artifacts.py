@@ -91,10 +91,10 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def write_table(path: str | Path, table: pd.DataFrame, record: Mapping) -> None:
-    """Write a table as CSV with all digits, and its record in ``<path>.json``."""
-    write_json(f"{path}.json", dict(record))
+    """Write a table as CSV with all digits, and its record in ``<path>.json``; both or neither."""
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
+        write_json(f"{path}.json", dict(record))
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], record: Mapping) -> None:
