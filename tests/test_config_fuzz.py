@@ -18,7 +18,9 @@ sys.path.insert(0, str(CLONE / "workflow"))
 from validation import checked_models  # noqa: E402  (after the path above)
 
 BASE = yaml.safe_load((CLONE / "config.yaml").read_text())
-OVERLAYS = {path.name: yaml.safe_load(path.read_text()) for path in (CLONE / "config").glob("*.yaml")}
+OVERLAYS = {
+    path.name: yaml.safe_load(path.read_text()) for path in (CLONE / "config").glob("*.yaml")
+}
 MUTATIONS = 400
 MOST = 700  # characters of a line that is still read
 
@@ -61,7 +63,9 @@ def mutated(config: dict, chance: random.Random) -> dict:
         if kind == "remove":
             del parent[key]
         elif kind == "rename" and isinstance(parent, dict):
-            parent[chance.choice((f"{key}s", str(key)[:-1], key.upper(), 7, None))] = parent.pop(key)
+            parent[chance.choice((f"{key}s", str(key)[:-1], key.upper(), 7, None))] = parent.pop(
+                key
+            )
         elif kind == "double" and isinstance(value, list):
             parent[key] = value + value
         elif kind == "add" and isinstance(value, dict):

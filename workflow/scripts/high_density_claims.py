@@ -4,6 +4,7 @@ from cartoonists.artifacts import job, write_table
 from cartoonists.claims import Bootstrap, Interval, row, to_table
 from cartoonists.density_plots import DETAIL, ratio_of_means
 from cartoonists.pairs import gains
+from cartoonists.trust import error_row, trusted
 
 ALGORITHM = "Karczewski et al. 2025a, algorithm 1"
 CARTOONS = "Karczewski et al. 2025a, section 5"
@@ -15,12 +16,13 @@ def gain_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
     """Claim 6: share of pairs and mean gain at each switch point."""
     table = pd.read_csv(artifact)
     bits = NATS_TO_BITS / table["dimensions"].iloc[0]
-    values = gains(table)
-    rows = []
+    values = gains(table[trusted(table)])
+    rows = [error_row(6, model, table, artifact, bootstrap)]
     for switch in values:
         where = f"{model}, switch at λ = {switch:g}"
-        share = bootstrap.mean((values[switch] > 0).astype(float))
-        gain = bootstrap.mean(values[switch])
+        found = values[switch].dropna()  # pairs of which both values can be trusted
+        share = bootstrap.mean((found > 0).astype(float))
+        gain = bootstrap.mean(found)
         per_dim = Interval(gain.value * bits, gain.low * bits, gain.high * bits)
         rows += [
             row(

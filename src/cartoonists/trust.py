@@ -1,0 +1,77 @@
+"""Which log-densities can be trusted: their step-halving error against what is shown of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from cartoonists.claims import Bootstrap, Claim, row
+
+TOLERANCE = 0.1  # nats/dim of step-halving error beyond which a value is left out of statistics
+SOURCE = "step halving (Hairer et al. 1993, section II.4)"
+VISIBLE = 0.5  # of the spread: a larger error can be seen in a figure of the values
+
+
+def _error(density: str) -> str:
+    return density.replace("log_density_nats", "error_nats")
+
+
+def trusted(table: pd.DataFrame, density: str = "log_density_nats") -> pd.Series:
+    """Rows whose log-density is finite with an error of at most TOLERANCE nats/dim.
+
+    ``density`` names the column; its error stands in ``…error_nats``.
+    """
+    error = table[_error(density)] / table["dimensions"]
+    return np.isfinite(table[density]) & (error <= TOLERANCE)
+
+
+def report(tables: Mapping[str, pd.DataFrame], density: str = "log_density_nats") -> pd.DataFrame:
+    """One row a model: values, those not finite, those beyond TOLERANCE, median error, spread.
+
+    ``warning`` says where the median error is more than VISIBLE of the standard deviation of the
+    values, so that a figure of them shows numerical error.
+    """
+    rows = []
+    for model, table in tables.items():
+        kept = trusted(table, density)
+        finite = np.isfinite(table[density])
+        error = (table.loc[finite, _error(density)] / table["dimensions"]).median()
+        spread = (table.loc[kept, density] / table["dimensions"]).std()
+        rows.append(
+            {
+                "model": model,
+                "values": len(table),
+                "not finite": int((~finite).sum()),
+                f"error above {TOLERANCE:g} nats/dim": int((finite & ~kept).sum()),
+                "median error [nats/dim]": error,
+                "standard deviation [nats/dim]": spread,
+                "warning": "" if error <= VISIBLE * spread else "error as large as the spread",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def error_row(
+    number: int,
+    model: str,
+    table: pd.DataFrame,
+    artifact: str,
+    bootstrap: Bootstrap,
+    density: str = "log_density_nats",
+) -> Claim:
+    """Claim row: the median error as a share of the spread of the log-densities of one model."""
+    kept = table[trusted(table, density)]
+    spread = kept[density].std()
+    share = bootstrap.median(kept[_error(density)] / spread)
+    name = density.removesuffix("_log_density_nats").removesuffix("log_density_nats") or "PF-ODE"
+    left_out = f"{len(table) - len(kept)} of {len(table)} values left out"
+    return row(
+        f"{number} numerical error of the log-density: {name}, step halving / spread "
+        f"({model}, {left_out})",
+        SOURCE,
+        "not reported",
+        share,
+        "ratio",
+        share.below(VISIBLE),
+        artifact,
+    )

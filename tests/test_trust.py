@@ -1,0 +1,34 @@
+"""Trust: what is left out, what is warned of, and the claim row that says so."""
+
+import numpy as np
+import pandas as pd
+
+from cartoonists.claims import Bootstrap
+from cartoonists.trust import error_row, report, trusted
+
+
+def values(error):
+    rng = np.random.default_rng(0)
+    density = rng.normal(100, 10, 50)
+    table = pd.DataFrame({"log_density_nats": density, "error_nats": error, "dimensions": 100})
+    table.loc[0, "log_density_nats"] = np.nan
+    table.loc[1, "error_nats"] = 11.0
+    return table
+
+
+def test_values_beyond_the_tolerance_are_left_out_and_counted():
+    table = values(1.0)
+    assert trusted(table).sum() == 48 and not trusted(table)[:2].any()
+    found = report({"model": table}).iloc[0]
+    assert found["not finite"] == 1 and found["error above 0.1 nats/dim"] == 1
+    assert found["warning"] == ""
+    claim = error_row(6, "model", table, "table.csv", Bootstrap(resamples=50))
+    assert claim.verdict == "holds" and "2 of 50 values left out" in claim.claim
+    assert 0.05 < claim.ours < 0.2
+
+
+def test_an_error_as_large_as_the_spread_is_said():
+    table = values(9.0)
+    assert report({"model": table}).iloc[0]["warning"] == "error as large as the spread"
+    claim = error_row(6, "model", table, "table.csv", Bootstrap(resamples=50))
+    assert claim.verdict == "does not hold"
