@@ -17,12 +17,15 @@ from cartoonists.streams import Streams, sample_seeds
 from cartoonists.tracking import AncestralKernel, needed_posterior
 
 
+LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
+
+
 @dataclass(frozen=True)
 class Likelihood:
     """x ``[n, *shape]``, its log-density at logsnr_max ``[n]`` in nats, evaluations a sample.
 
     ``nfe`` is an int on a fixed grid and a tensor ``[n]`` from an adaptive solver.  ``error``
-    ``[n]``, nats, where it was asked for: the change when every second point of the grid goes.
+    ``[n]``, nats, where it was asked for: of step halving, |fine - coarse|/(2^p - 1) (Richardson).
     """
 
     x: Tensor
@@ -55,7 +58,9 @@ def ode_log_density(
     x ``[n, *shape]``; sample i's probes come from ``seeds[i]``, by default seed + i.
     solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on ``grid`` (by
     default uniform; with a ``posterior`` its own, and probes in its basis), or *dopri5* (each
-    sample alone, probes kept).  ``error`` adds half the evaluations and the step-halving error.
+    sample alone, probes kept).  ``error`` adds half the evaluations, on every second point of the
+    grid, and the step-halving error, which holds the noise of the probes too; p is the least
+    order of the solver (2 for *adams*, whose longest steps are of that order).
     Raises ValueError for wrong shapes or names, NonFiniteScore.
     """
     schedule = model.schedule
@@ -80,7 +85,8 @@ def ode_log_density(
     if not error:
         return Likelihood(x, log_density, nfe)
     coarse, more = along(_every_second(grid, solver), None)
-    return Likelihood(x, log_density, nfe + more, (log_density - coarse).abs())
+    change = (log_density - coarse).abs()
+    return Likelihood(x, log_density, nfe + more, change / (2 ** LEAST_ORDER[solver] - 1))
 
 
 def _every_second(grid, solver: str) -> list[float]:
