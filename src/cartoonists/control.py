@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cartoonists.bases import Basis
 from cartoonists.checkpoints import ImageModel
 from cartoonists.classifier import Classifier
 from cartoonists.divergence import ExactDivergence
@@ -160,9 +159,8 @@ def model_control(
     Images uint8 ``[len(quantiles), n, c, h, w]``, guidance alone, the quantiles rising.
     """
     rows = _Measured(model, settings, posterior, classifier)
-    basis = None if posterior is None else posterior.basis
     quantiles = sorted(settings.quantiles)
-    common = {"solver": "heun", "bound": settings.bound, "basis": basis, "track": False}
+    common = {"solver": "heun", "bound": settings.bound, "posterior": posterior, "track": False}
     for q in quantiles:
         run = sample_guided(model, steps=settings.steps, quantile=q, seeds=seeds, **common)
         rows.add("guidance", q, run.x, seeds)
@@ -236,12 +234,12 @@ def alignment_table(
     width: float,
     *,
     solver: str = "heun",
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """Score alignment with and without the score, nats, one row a seed."""
     with torch.no_grad():
         run = score_alignment(
-            model, steps=steps, seeds=list(seeds), width=width, solver=solver, basis=basis
+            model, steps=steps, seeds=list(seeds), width=width, solver=solver, posterior=posterior
         )
     columns = {"seed": list(seeds), "dimensions": model.dimensions}
     columns |= {"with_score_nats": run.with_score, "without_score_nats": run.without_score}

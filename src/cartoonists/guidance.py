@@ -21,13 +21,13 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from cartoonists.bases import Basis
 from cartoonists.divergence import NoDivergence, make_divergence
 from cartoonists.likelihood import sample_ode
 from cartoonists.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel, _dot
 from cartoonists.solvers import Path, integrate
+from cartoonists.stein import Posterior
 from cartoonists.streams import Streams, sample_seeds
 
 METHODS = ("guidance", "prior", "temperature")
@@ -161,7 +161,7 @@ def sample_guided(
     solver: str = "heun",
     divergence: str | None = None,
     probes: int = 1,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
     track: bool = True,
 ) -> GuidedSamples:
     """Sample at a quantile q of the log-density, higher q for higher density.
@@ -175,6 +175,7 @@ def sample_guided(
     order 1: ``noise_steps`` sets its steps.  Otherwise ``steps`` are shared in proportion to each
     stage's range of λ.  ``divergence`` is exact for closed forms and
     Hutchinson's for networks unless it is named; without ``track`` it is used under noise alone.
+    ``posterior`` spaces the steps of each stage and gives the probes' basis.
     Raises ValueError for wrong arguments, NonFiniteScore.
     """
     schedule = model.schedule
@@ -184,8 +185,11 @@ def sample_guided(
     x = model.sample_prior(Streams(seeds, "prior"))
     x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
+    basis, space = None, uniform_grid
+    if posterior is not None:
+        basis, space = posterior.basis, posterior.time_grid
     estimator, noise = make_divergence(kind, seeds, probes, basis), Streams(seeds, "guidance")
-    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps):
+    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, space):
         noisy = not stage.is_deterministic()
         end = integrate(
             stage, model, path.x, path.log_density, grid,
@@ -209,18 +213,18 @@ def _process(model, method: str, quantile: float, stochasticity: float, bound: f
     return ProbabilityFlow(model.schedule)
 
 
-def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None):
+def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None, space):
     """The process on each stage with its grid: without noise outside the window."""
     low, high = schedule.logsnr_min, schedule.logsnr_max
     if process.is_deterministic():
-        return [(process, uniform_grid(low, high, steps))]
+        return [(process, space(low, high, steps))]
     start, stop = (low, high) if window is None else (max(low, window[0]), min(high, window[1]))
     if not start < stop:
         raise ValueError(f"noise_window: {window} found, allowed: rising, within {low} to {high}")
     quiet = replace(process, stochasticity=0.0)
 
     def grid(a: float, b: float, fixed: int | None = None) -> list[float]:
-        return uniform_grid(a, b, fixed or max(1, round(steps * (b - a) / (high - low))))
+        return space(a, b, fixed or max(1, round(steps * (b - a) / (high - low))))
 
     stages = [(process, grid(start, stop, noise_steps))]
     if low < start:
@@ -254,7 +258,7 @@ def score_alignment(
     solver: str = "heun",
     divergence: str | None = None,
     probes: int = 1,
-    basis: Basis | None = None,
+    posterior: Posterior | None = None,
 ) -> Alignment:
     """Score alignment (Karczewski et al., 2025) of PF-ODE samples, with and without the score.
 
@@ -270,6 +274,10 @@ def score_alignment(
         raise ValueError(f"width: {width} found, allowed: above 0")
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
+    basis = grid = None
+    if posterior is not None:
+        ends_of_time = model.schedule.logsnr_min, model.schedule.logsnr_max
+        basis, grid = posterior.basis, posterior.time_grid(*ends_of_time, steps)
     latent = model.sample_prior(Streams(seeds, "prior"))
     direction = -latent / model.prior_variance()
     ends = [
@@ -282,6 +290,7 @@ def score_alignment(
             seeds=seeds,
             probes=probes,
             basis=basis,
+            grid=grid,
             x_prior=latent + sign * width * direction,
         )  # fmt: skip
         for sign in (1, -1)

@@ -16,7 +16,6 @@ from cartoonists.stein import Posterior
 from cartoonists.streams import Streams, sample_seeds
 from cartoonists.tracking import AncestralKernel, needed_posterior
 
-
 LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
 
 

@@ -23,5 +23,5 @@ with job(snakemake) as record:
     }
     write_arrays(snakemake.output.images, arrays, record)
     few = seeds[: params.n_aligned]
-    table = alignment_table(model, few, settings.steps, settings.width, basis=stein.basis)
+    table = alignment_table(model, few, settings.steps, settings.width, posterior=stein)
     write_table(snakemake.output.alignment, table, record)
