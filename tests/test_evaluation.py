@@ -10,6 +10,7 @@ from cartoonists.data import PixelScaling
 from cartoonists.evaluation import (
     LikelihoodSettings,
     TableSettings,
+    background_cost,
     choose_table,
     image_log_densities,
     sample_log_densities,
@@ -93,3 +94,15 @@ def test_no_images_give_no_rows(model, table):
 def test_the_cost_of_tracking_is_measured_in_pairs(model, table):
     rows = tracking_cost(model, table, n_samples=2, steps=4, repeats=3)
     assert len(rows) == 3 and (rows[["tracked_s", "untracked_s"]] > 0).all(axis=None)
+
+
+def test_background_costs_what_blurring_a_uniform_bin_costs():
+    images = np.zeros((4, 1, 8, 8), dtype=np.uint8)
+    images[:, :, :4] = np.arange(1, 33).reshape(4, 8)  # half of the pixels vary
+    assert background_cost(images, 1e-3) == pytest.approx(0, abs=0.01)
+    rng = np.random.default_rng(0)
+    u = rng.random(200_000)
+    bins = np.abs(u[:, None] + 0.6 * rng.normal(size=(len(u), 1)) - 0.5) < 0.5
+    # the mean of the density itself is the share that stays in its bin; Jensen bounds its log
+    assert background_cost(images, 0.6) > -0.5 * np.log2(bins.mean())
+    assert background_cost(images, 0.6) == pytest.approx(0.43, abs=0.02)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 from tqdm import tqdm
 
@@ -176,7 +177,28 @@ def held_out_bound(model: ImageModel, images: np.ndarray, n_images: int, steps: 
         "estimator": f"ELBO of the ancestral chain, {steps} steps, diagonal in {table.basis.name}",
         "bits_per_dim": round(float(bits.mean()), 4),
         "standard_error": round(float(bits.std()) / len(bits) ** 0.5, 4),
+        "background_bits_per_dim": round(background_cost(images, noise_in_levels(model)), 4),
     }
+
+
+def noise_in_levels(model: ImageModel) -> float:
+    """Standard deviation of the noise at logsnr_max in grey levels, the mean over channels."""
+    end = model.schedule.logsnr_max
+    relative = model.schedule.sigma(end) / model.schedule.alpha(end)
+    return float(relative * 256 * np.mean(model.scaling.std))
+
+
+def background_cost(images: np.ndarray, noise_levels: float) -> float:
+    """bits/dim that the noise of logsnr_max costs at least on a background of one grey level.
+
+    A pixel known to be at its level, uniformly dequantised (u) and blurred by noise of
+    ``noise_levels`` grey levels s, has a density of ``Φ((1-u)/s) - Φ(-u/s)`` at u instead of 1.
+    Returns the mean of -log2 of it times the share of pixels at the commonest level.
+    """
+    u = (np.arange(1000) + 0.5) / 1000
+    density = stats.norm.cdf((1 - u) / noise_levels) - stats.norm.cdf(-u / noise_levels)
+    share = np.bincount(images.ravel(), minlength=256).max() / images.size
+    return float(share * -np.log2(density).mean())
 
 
 def to_bits_per_dim(model: ImageModel, log_density: Tensor) -> Tensor:
