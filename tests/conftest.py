@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from workflow_clone import Clone
 
 from cartoonists import VE, VP, Gaussian, GaussianMixture
 
@@ -29,3 +30,12 @@ def schedule(request):
 @pytest.fixture
 def gaussian():
     return Gaussian(torch.zeros(8), 0.3, VP())
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    """A copy of this clone with the results of the ci configuration."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    done = clone.snakemake()
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return clone

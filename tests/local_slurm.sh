@@ -12,7 +12,7 @@ COMMAND=$1
 DIR=$2
 PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF=$DIR/slurm.conf
-CPUS=2 # a node, whatever the machine has: config_overrides
+CPUS=1 # a node, so that two jobs at once need both; whatever the machine has: config_overrides
 
 present() { command -v munged mungekey slurmctld slurmd sbatch >/dev/null; }
 

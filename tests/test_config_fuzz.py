@@ -1,4 +1,4 @@
-"""Mutated configurations: each gives a plan or one line that says what is wrong, never a traceback."""
+"""Mutated configurations: each gives a plan, or one line that says what is wrong."""
 
 import copy
 import datetime
@@ -21,7 +21,7 @@ BASE = yaml.safe_load((CLONE / "config.yaml").read_text())
 OVERLAYS = {
     path.name: yaml.safe_load(path.read_text()) for path in (CLONE / "config").glob("*.yaml")
 }
-MUTATIONS = 400
+MUTATIONS = 320
 MOST = 700  # characters of a line that is still read
 
 DEEP: list = []
@@ -101,7 +101,7 @@ def outcome(config: dict) -> str:
     return ""
 
 
-@pytest.mark.parametrize("name", ["config.yaml", *sorted(OVERLAYS)])
+@pytest.mark.parametrize("name", ["config.yaml", *OVERLAYS])
 def test_every_mutation_gives_a_plan_or_one_line(name):
     chance = random.Random(name)
     lines = [outcome(complete(name, chance)) for _ in range(MUTATIONS)]

@@ -1,66 +1,20 @@
 """The whole workflow on tiny settings, in a copy of the clone: results, reuse, reruns, errors."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
+from workflow_clone import CLONE
 
 from cartoonists.artifacts import read_record
 from cartoonists.claims import COLUMNS, FAILS, HOLDS
 
-CLONE = Path(__file__).resolve().parents[1]
-PARTS = ("Snakefile", "config.yaml", "config", "envs", "notebooks", "resources", "src", "workflow")
 MODELS = ["cifar10/quality", "fashion-mnist/likelihood"]
-TIMED = "CPU time"  # claims whose numbers are times, different in every run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-
-
-class Clone:
-    """A copy of this clone in which Snakemake runs with the ci settings."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for part in PARTS:
-            source = CLONE / part
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-                shutil.copytree(source, folder / part, ignore=ignored)
-            else:
-                shutil.copy(source, folder / part)
-
-    def snakemake(self, *arguments: str, **settings) -> subprocess.CompletedProcess:
-        overlay = self.folder / "overlay.yaml"
-        overlay.write_text(yaml.safe_dump(settings))
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        command += ["--configfile", "config/ci.yaml", *(["overlay.yaml"] if settings else [])]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"}
-        environment.pop("PYTHONPATH", None)  # the workflow finds its library without help
-        return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
-        )
-
-    def planned(self, *targets: str, **settings) -> dict[str, int]:
-        """Jobs that a run would do: rule name to number."""
-        done = self.snakemake(*targets, "--dry-run", "--quiet", "rules", **settings)
-        assert done.returncode == 0, done.stdout + done.stderr
-        table = (done.stdout + done.stderr).partition("Job stats:")[2].split("\n\n")[0]
-        return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    clone = Clone(tmp_path_factory.mktemp("clone"))
-    done = clone.snakemake()
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return clone
 
 
 def results(clone):
