@@ -14,14 +14,15 @@ from cartoonists._torchvision import import_torchvision
 from cartoonists.edm_models import EDMNetwork, edm_schedule
 from cartoonists.image_models import (
     CheckpointError,
-    GuidedModel,
     ImageModel,
     as_column,
+    check_labels,
     damaged,
     expand_labels,
     read_json,
     ready,
     scaling_for,
+    with_guidance,
 )
 from cartoonists.schedules import DiscreteVP, NoiseSchedule
 from cartoonists.scores import ScoreModel
@@ -139,13 +140,6 @@ def load_diffusers(
     return with_guidance(build, label, null_label, guidance)
 
 
-def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
-    """``build(condition)``, guided away from ``build(null)`` unless guidance is 1."""
-    if guidance == 1:
-        return build(condition)
-    return GuidedModel(build(condition), build(null), guidance)
-
-
 def wrap_unet(unet, scheduler: dict, label) -> tuple[nn.Module, NoiseSchedule, str]:
     """Network, schedule and head for a U-Net and its scheduler config.  Raises CheckpointError."""
     if scheduler.get("_class_name", "").startswith("ScoreSdeVe"):
@@ -163,29 +157,6 @@ def wrap_unet(unet, scheduler: dict, label) -> tuple[nn.Module, NoiseSchedule, s
         raise CheckpointError(f"prediction_type: {kind!r} found, allowed: {', '.join(HEADS)}")
     schedule = discrete_schedule(scheduler)
     return TimestepNetwork(unet, schedule, label), schedule, HEADS[kind]
-
-
-def check_labels(unet, label, null_label, guidance: float) -> None:
-    """Raise CheckpointError where labels and network do not fit."""
-    conditional = getattr(unet, "class_embedding", None) is not None
-    classes = unet.config.get("num_class_embeds")
-    if conditional and label is None:
-        raise CheckpointError(
-            f"label: none found, but the network is class-conditional (allowed: {_range(classes)})"
-        )
-    if not conditional and label is not None:
-        raise CheckpointError(f"label: {label} found, but the network is unconditional")
-    for name, value in (("label", label), ("null_label", null_label)):
-        if value is not None and classes and not 0 <= value < classes:
-            raise CheckpointError(f"{name}: {value} found, allowed: {_range(classes)}")
-    if guidance != 1 and null_label is None:
-        raise CheckpointError(
-            f"guidance: {guidance} found, allowed without a null_label: 1 (guidance off)"
-        )
-
-
-def _range(classes) -> str:
-    return f"0 to {classes - 1}" if classes else "a class number"
 
 
 def scheduler_config(folder: Path) -> dict:

@@ -17,12 +17,14 @@ from cartoonists.image_models import (
     CheckpointError,
     ImageModel,
     as_column,
+    check_labels,
     check_sha256,
     damaged,
     expand_labels,
     load_weights,
     read_json,
     scaling_for,
+    with_guidance,
 )
 from cartoonists.resources import file_sha256
 from cartoonists.schedules import VE
@@ -93,8 +95,6 @@ def load_edm(
     The card holds format ``edm/1``, architecture (the config of a diffusers ``UNet2DModel``),
     sigma_data, sigma_min, sigma_max and the sha256 of the weights.  Raises CheckpointError.
     """
-    from cartoonists.diffusers_models import check_labels, with_guidance
-
     weights = Path(weights)
     card = read_json(weights.with_suffix(".json"))
     missing = REQUIRED - set(card)

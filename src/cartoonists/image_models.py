@@ -168,3 +168,33 @@ def expand_labels(label: int | None, x: Tensor) -> Tensor | None:
     if label is None:
         return None
     return torch.full((len(x),), label, dtype=torch.long, device=x.device)
+
+
+def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
+    """``build(condition)``, guided away from ``build(null)`` unless guidance is 1."""
+    if guidance == 1:
+        return build(condition)
+    return GuidedModel(build(condition), build(null), guidance)
+
+
+def check_labels(unet, label, null_label, guidance: float) -> None:
+    """Raise CheckpointError where labels and network do not fit."""
+    conditional = getattr(unet, "class_embedding", None) is not None
+    classes = unet.config.get("num_class_embeds")
+    if conditional and label is None:
+        raise CheckpointError(
+            f"label: none found, but the network is class-conditional (allowed: {_range(classes)})"
+        )
+    if not conditional and label is not None:
+        raise CheckpointError(f"label: {label} found, but the network is unconditional")
+    for name, value in (("label", label), ("null_label", null_label)):
+        if value is not None and classes and not 0 <= value < classes:
+            raise CheckpointError(f"{name}: {value} found, allowed: {_range(classes)}")
+    if guidance != 1 and null_label is None:
+        raise CheckpointError(
+            f"guidance: {guidance} found, allowed without a null_label: 1 (guidance off)"
+        )
+
+
+def _range(classes) -> str:
+    return f"0 to {classes - 1}" if classes else "a class number"

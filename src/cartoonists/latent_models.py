@@ -16,9 +16,8 @@ from cartoonists.diffusers_models import (
     discrete_schedule,
     load_component,
     scheduler_config,
-    with_guidance,
 )
-from cartoonists.image_models import CheckpointError, ready
+from cartoonists.image_models import CheckpointError, ready, with_guidance
 from cartoonists.schedules import DiscreteVP
 from cartoonists.scores import NetworkScore, ScoreModel
 
