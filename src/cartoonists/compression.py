@@ -67,8 +67,7 @@ def data_rows(
     noisy = noised_image(model, images, seeds)
     flow = flow_log_density(model, noisy, seeds, settings.flow, posterior)
     table = described(model, images, seeds, flow.log_density.numpy(), settings, posterior)
-    error = flow.error.numpy()
-    return table.assign(kind="data", switch_logsnr=np.nan, error_nats=error)
+    return table.assign(kind="data", switch_logsnr=np.nan, error_nats=flow.error)
 
 
 def sample_rows(

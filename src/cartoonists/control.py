@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def closed_form_control(
     on η, whose quantile part acts where |σ s|² < ``bound_acts_below``.
     """
     guided = [(f"guidance, bound {b:g}", {"bound": b}) for b in bounds]
-    controls = [
+    controls: list[tuple[str, dict[str, Any]]] = [
         *guided,
         ("guidance with noise", {"stochasticity": 0.5, "bound": bounds[0]}),
         ("prior guidance", {"method": "prior"}),
@@ -160,7 +161,12 @@ def model_control(
     """
     rows = _Measured(model, settings, posterior, classifier)
     quantiles = sorted(settings.quantiles)
-    common = {"solver": "heun", "bound": settings.bound, "posterior": posterior, "track": False}
+    common: dict[str, Any] = {
+        "solver": "heun",
+        "bound": settings.bound,
+        "posterior": posterior,
+        "track": False,
+    }
     for q in quantiles:
         run = sample_guided(model, steps=settings.steps, quantile=q, seeds=seeds, **common)
         rows.add("guidance", q, run.x, seeds)
@@ -171,10 +177,10 @@ def model_control(
                 options = common | {"method": method}
                 run = sample_guided(model, steps=settings.steps, quantile=q, seeds=few, **options)
                 rows.add(method, q, run.x, few)
-    for name, window in settings.noise.items():
+    for name, (start, stop) in settings.noise.items():
         for q in (quantiles[0], quantiles[len(quantiles) // 2], quantiles[-1]):
             run = sample_guided(
-                model, steps=settings.steps, quantile=q, seeds=few, noise_window=tuple(window),
+                model, steps=settings.steps, quantile=q, seeds=few, noise_window=(start, stop),
                 stochasticity=settings.stochasticity, noise_steps=settings.noise_steps, **common,
             )  # fmt: skip
             rows.add(f"guidance, {name} noise", q, run.x, few, against=("guidance", q))

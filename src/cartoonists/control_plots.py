@@ -1,6 +1,7 @@
 """Figures of density control and of critical windows; they draw tables and compute no model."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +72,7 @@ def control_curves(tables: Tables) -> Figure:
         axis.set_xlabel("quantile q")
         axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
     handles, labels = axes[0].get_legend_handles_labels()
-    axes[0].get_legend().remove()
+    axes[0].legend().remove()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
@@ -112,7 +113,7 @@ def mixture_windows(table: pd.DataFrame) -> Figure:
             ("branch_jumped", "x", "mode branch jumped"),
         ):
             if column in means and means[column].notna().any():
-                style = {"linestyle": "none", "markersize": 5, "label": label}
+                style: dict[str, Any] = {"linestyle": "none", "markersize": 5, "label": label}
                 axis.plot(means.index, means[column], marker, **style)
         axis.set_title(target)
         axis.set_xlabel("noised to λ (logSNR)")

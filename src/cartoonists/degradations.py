@@ -77,7 +77,7 @@ def image_log_density(
     start = flow.log_density
     levels = {model.schedule.logsnr_max: start.numpy()}
     levels |= {logsnr: (start + change).numpy() for logsnr, change in changes.items()}
-    return levels, flow.error.numpy()
+    return levels, np.asarray(flow.error)
 
 
 def degradation_curves(

@@ -1,6 +1,7 @@
 """Figures of high-density sampling, blur and compression; each draws tables, a panel a model."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -50,7 +51,9 @@ def _legend(figure: Figure, axis: Axes, columns: int = 4) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
-def _with_bars(axis: Axes, x: Sequence[float], intervals: Sequence[Interval], **style) -> None:
+def _with_bars(
+    axis: Axes, x: Sequence[float] | np.ndarray, intervals: Sequence[Interval], **style
+) -> None:
     y = np.array([i.value for i in intervals])
     ends = np.array([[i.value - i.low, i.high - i.value] for i in intervals]).T
     axis.errorbar(x, y, yerr=np.maximum(ends, 0), capsize=2, markersize=4, **style)
@@ -97,7 +100,7 @@ def low_to_high(models: Mapping[str, tuple[Mapping[str, np.ndarray], pd.DataFram
     """
     columns = max(len(found["images"]) for found, _ in models.values())
     size = (1.25 * columns, 1.55 * len(models))
-    options = {"figsize": size, "squeeze": False, "layout": "constrained"}
+    options: dict[str, Any] = {"figsize": size, "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(len(models), columns, **options)
     for line, (found, table) in zip(axes, models.values(), strict=True):
         rows = [of_seeds[0] for of_seeds in _rows_of(found, table)]

@@ -69,7 +69,9 @@ class HutchinsonDivergence(Divergence):
     The same product gives ``tr(PHP) ≈ (P v)ᵀ H v``.
     """
 
-    def __init__(self, streams: Streams, probes: int = 1, basis: Basis = None, fresh: bool = True):
+    def __init__(
+        self, streams: Streams, probes: int = 1, basis: Basis | None = None, fresh: bool = True
+    ):
         if probes < 1:
             raise ValueError(f"probes: {probes} found, allowed: 1 or more")
         self.streams, self.probes, self.fresh = streams, probes, fresh
@@ -105,7 +107,9 @@ def _unit(score: Tensor) -> Tensor:
     return score / norm.clamp_min(torch.finfo(score.dtype).tiny)
 
 
-def make_divergence(kind: str, seeds, probes: int = 1, basis: Basis = None, fresh: bool = True):
+def make_divergence(
+    kind: str, seeds, probes: int = 1, basis: Basis | None = None, fresh: bool = True
+):
     """*none*, *exact* or *hutchinson*; the probes' streams are keyed by the samples' seeds."""
     if kind == "none":
         return NoDivergence()

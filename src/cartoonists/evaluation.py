@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -224,7 +225,7 @@ def _estimates(
     flow = flow_log_density(model, x, seeds, settings.flow, table, callback=keep_end)
     bound = elbo(model, x, settings.bound_steps, settings.paths, seeds=seeds, posterior=table)
     bar.update(settings.bound_steps * settings.paths)
-    columns = {
+    columns: dict[str, Any] = {
         "ode_log_density_nats": flow.log_density,
         "ode_error_nats": flow.error,
         "elbo_log_density_nats": bound.elbo,

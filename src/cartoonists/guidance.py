@@ -216,7 +216,7 @@ def _process(model, method: str, quantile: float, stochasticity: float, bound: f
 def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None, space):
     """The process on each stage with its grid: without noise outside the window."""
     low, high = schedule.logsnr_min, schedule.logsnr_max
-    if process.is_deterministic():
+    if process.is_deterministic() or not isinstance(process, DensityGuidance):
         return [(process, space(low, high, steps))]
     start, stop = (low, high) if window is None else (max(low, window[0]), min(high, window[1]))
     if not start < stop:
@@ -244,7 +244,7 @@ class Alignment:
     with_score: Tensor
     without_score: Tensor
     x: Tensor
-    nfe: int
+    nfe: int | Tensor
 
 
 def score_alignment(

@@ -24,6 +24,7 @@ from cartoonists.modes import (
 )
 from cartoonists.schedules import VE, VP, NoiseSchedule, uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel
+from cartoonists.solvers import Callback
 from cartoonists.testbeds import testbed
 
 SCHEDULES = {"VP": VP, "VE": VE}
@@ -135,6 +136,10 @@ def curve_targets(schedule: NoiseSchedule) -> dict[str, GaussianMixture]:
     }
 
 
+def _appending_to(path: list[torch.Tensor]) -> Callback:
+    return lambda logsnr, x, change: path.append(x)
+
+
 def mode_curves(logsnr_t: float, starts: int, settings: ModeSettings) -> dict[str, np.ndarray]:
     """Curves of both equations and of Newton's highest mode, and the densities under them.
 
@@ -154,7 +159,7 @@ def mode_curves(logsnr_t: float, starts: int, settings: ModeSettings) -> dict[st
             path = [x_t]
             run = track_modes(
                 target, x_t, logsnr_t, settings.steps, correction, starts=settings.starts,
-                callback=lambda _, x, __, path=path: path.append(x),
+                callback=_appending_to(path),
             )  # fmt: skip
             arrays[f"{name}_{process}"] = torch.stack(path).numpy()
             arrays[f"{name}_{process}_ok"] = run.ok.numpy()

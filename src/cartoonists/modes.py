@@ -14,6 +14,7 @@ has ∇Δ = 0: the HD-ODE is the whole equation.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -280,9 +281,9 @@ def track_modes(
     seeds = sample_seeds(seed, len(x_t)) if seeds is None else list(seeds)
     x_t = x_t.double()
     if log_density is None:
-        known = isinstance(model, GaussianMixture)
-        unknown = torch.full((len(x_t),), torch.nan, dtype=torch.float64, device=x_t.device)
-        log_density = model.log_prob(x_t, logsnr_t) if known else unknown
+        log_density = torch.full((len(x_t),), torch.nan, dtype=torch.float64, device=x_t.device)
+        if isinstance(model, GaussianMixture):
+            log_density = model.log_prob(x_t, logsnr_t)
     inner = make_divergence(divergence, seeds)
     followed = ModeDivergence(inner, logsnr_t, method, len(x_t))
     process: Process = ModeTracking(schedule) if correction else HighDensityODE(schedule)
@@ -331,7 +332,8 @@ class _Posterior:
     """log p(x_s|x_t) up to a constant: ``log p_s(y) - |y - x_t/a|²/(2ξ)``."""
 
     def __init__(self, model: ScoreModel, x_t: Tensor, logsnr_t: float, logsnr: float):
-        self.model, self.logsnr = model, logsnr
+        self.model: Any = model  # `log_prob` is asked of closed forms alone
+        self.logsnr = logsnr
         self.centre = x_t / model.schedule.transition(logsnr_t, logsnr)[0]
         self.scale = xi(model.schedule, logsnr_t, logsnr)
 

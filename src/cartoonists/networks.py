@@ -1,5 +1,7 @@
 """The bundled U-Net: a diffusers ``UNet2DModel`` behind a full-resolution stem and head."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,7 +47,7 @@ class PixelUNet(nn.Module):
 
         self.logsnr_min, self.logsnr_max = logsnr_min, logsnr_max
         self.stem = nn.Conv2d(channels, stem_width, 3, padding=1)
-        self.unet = UNet2DModel(
+        self.unet: Any = UNet2DModel(
             sample_size=size // 2,
             in_channels=4 * stem_width,
             out_channels=4 * stem_width,
@@ -57,13 +59,11 @@ class PixelUNet(nn.Module):
             attention_head_dim=32,
             dropout=dropout,
         )
-        self.head = nn.Sequential(
-            nn.Conv2d(2 * stem_width, head_width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(head_width, channels, 3, padding=1),
-        )
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        first = nn.Conv2d(2 * stem_width, head_width, 3, padding=1)
+        last = nn.Conv2d(head_width, channels, 3, padding=1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.head = nn.Sequential(first, nn.SiLU(), last)
 
     def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
         span = self.logsnr_max - self.logsnr_min

@@ -67,7 +67,7 @@ class Process(ABC):
             return torch.full_like(rate, math.nan)
         spread = direction * self.noise(logsnr) ** 2
         trace = at.projected_laplacian if self.projected else at.laplacian
-        noise_term = 0.0 if self.is_deterministic() else 0.5 * spread * trace
+        noise_term = 0.0 if self.is_deterministic() or trace is None else 0.5 * spread * trace
         return rate + noise_term - 0.5 * g2 * at.laplacian
 
 

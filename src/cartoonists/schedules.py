@@ -121,6 +121,8 @@ class DiscreteVP(VP):
     Raises ValueError unless ``alphas_cumprod`` falls strictly from near 1 towards 0.
     """
 
+    _table: Tensor
+
     def __init__(self, alphas_cumprod: Tensor):
         signal = torch.as_tensor(alphas_cumprod, dtype=torch.float64)
         table = torch.logit(signal)

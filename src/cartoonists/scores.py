@@ -5,6 +5,7 @@ Tensors are ``[batch, *shape]`` in float64; λ is a float or a 0-d tensor; log-d
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class ScoreModel(ABC):
 
     shape: tuple[int, ...]
     schedule: NoiseSchedule
+    posterior: Any = None  # a `stein.Posterior` that the model carries
 
     @property
     def dimensions(self) -> int:
@@ -111,7 +113,9 @@ class GaussianMixture(ScoreModel):
     Raises ValueError for shapes that do not fit, negative weights, or variances not above zero.
     """
 
-    def __init__(self, weights, means, variances, schedule: NoiseSchedule, basis: Basis = None):
+    def __init__(
+        self, weights, means, variances, schedule: NoiseSchedule, basis: Basis | None = None
+    ):
         weights, means, variances = (
             torch.as_tensor(a, dtype=torch.float64) for a in (weights, means, variances)
         )
@@ -147,7 +151,7 @@ class GaussianMixture(ScoreModel):
         log_prob = torch.logsumexp(log_joint, dim=1)
         return log_joint - log_prob[:, None], scores, 1 / variance, log_prob
 
-    def log_prob(self, x: Tensor, logsnr: Time = None) -> Tensor:
+    def log_prob(self, x: Tensor, logsnr: Time | None = None) -> Tensor:
         """log p_λ(x), ``[batch]``, nats; λ = logsnr_max where none is given."""
         logsnr = self.schedule.logsnr_max if logsnr is None else logsnr
         return self._components(x, logsnr)[3]
@@ -205,7 +209,7 @@ class GaussianMixture(ScoreModel):
         ]
         return torch.stack(columns, dim=2)
 
-    def sample(self, n: int, seed: int = 0, logsnr: Time = None) -> Tensor:
+    def sample(self, n: int, seed: int = 0, logsnr: Time | None = None) -> Tensor:
         """n draws of p_λ, ``[n, *shape]``; λ = logsnr_max where none is given."""
         logsnr = self.schedule.logsnr_max if logsnr is None else logsnr
         return self._draw(Streams(sample_seeds(seed, n), "mixture"), logsnr)
@@ -231,7 +235,7 @@ class GaussianMixture(ScoreModel):
 class Gaussian(GaussianMixture):
     """One Gaussian: mean ``[*shape]``; variance a number or ``[*shape]``, diagonal in ``basis``."""
 
-    def __init__(self, mean, variance, schedule: NoiseSchedule, basis: Basis = None):
+    def __init__(self, mean, variance, schedule: NoiseSchedule, basis: Basis | None = None):
         mean = torch.as_tensor(mean, dtype=torch.float64)
         variance = torch.as_tensor(variance, dtype=torch.float64)
         super().__init__([1.0], mean[None], variance[None], schedule, basis)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ class Halving:
     """
 
     def __init__(self, log_density: Tensor):
-        self.coarse, self._open = log_density, None
+        self.coarse = log_density
+        self._open: tuple[Any, Tensor] | None = None
 
     def add(self, at, change: Tensor, joined: Callable) -> None:
         """One step: its evaluation, its change, and the change since an earlier evaluation."""
@@ -189,7 +191,7 @@ def integrate(
     halving = Halving(log_density)
     for start, stop in zip(grid[:-1], grid[1:], strict=True):
         dx, dlog, score = stepper.advance(slopes, x, start, stop)
-        if stochastic:
+        if noise is not None and stochastic:
             jump = _jump(process, noise, score, start, stop)
             at = EulerStep(score, dlog / (stop - start), jump, stop - start)
             dx, dlog = dx + jump, dlog + _dot(score, jump)

@@ -1,6 +1,7 @@
 """A tiny network on 8×8 images, small enough for exact second and third derivatives."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,12 @@ def correction_sizes(
         before = uniform_grid(schedule.logsnr_min, start, 64)
         x_t = reverse_sde_path(model, x, zero, before, seeds, track=False).x
         along.append(_along_high_density(model, x_t, start, steps, seeds))
-        options = {"seeds": seeds, "solver": "heun", "method": "dense", "log_density": zero}
+        options: dict[str, Any] = {
+            "seeds": seeds,
+            "solver": "heun",
+            "method": "dense",
+            "log_density": zero,
+        }
         mode, high = (track_modes(model, x_t, start, steps, c, **options) for c in (True, False))
         columns = {
             "logsnr_t": start,

@@ -36,7 +36,7 @@ class Look:
     z: Tensor
     logsnr: float
     denoised: Tensor
-    variance: Tensor  # [*shape], 0-d, or one value a sample
+    variance: Tensor | float  # [*shape], a number, or one value a sample
 
 
 class AncestralKernel:
@@ -78,7 +78,7 @@ class AncestralKernel:
         return Look(z, logsnr, self.basis.coordinates((x + sigma2 * score) / alpha), variance)
 
     def _variance(self, z: Tensor, logsnr: float) -> Tensor:
-        if self.covariance == "none":
+        if self.covariance == "none" or self.posterior is None:
             return torch.zeros((), dtype=torch.float64, device=z.device)
         if self.covariance == "diagonal":
             return self.posterior.variance(z, logsnr)
@@ -172,7 +172,7 @@ class TrackedSamples:
     log_density: Tensor
     nfe: int
     seeds: Sequence[int]
-    error: Tensor
+    error: Tensor | None
 
 
 def track_reverse_sde(

@@ -115,8 +115,8 @@ def redraw_probabilities(target: GaussianMixture, logsnr: float) -> Tensor:
     total variations of pairs.
     """
     moments = log_ratio(target, logsnr)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    nodes, weights = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+    places, masses = np.polynomial.hermite_e.hermegauss(NODES)
+    nodes, weights = torch.from_numpy(places), torch.from_numpy(masses / masses.sum())
     values = moments.mean[..., None] + moments.variance.sqrt()[..., None] * nodes
     switched = (torch.sigmoid(-values) * weights).sum(2)
     kept = (torch.sigmoid(values) * weights).sum(2)
