@@ -70,7 +70,8 @@ def test_every_relative_link_leads_somewhere():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working folder with all that the examples name."""
-    (tmp_path / "config").symlink_to(CLONE / "config")
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(CLONE / name)
     tiny_models.save_diffusers(tmp_path / "my-ddpm")
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
     (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
