@@ -33,6 +33,7 @@ def test_what_other_programs_read_is_there(clone):
     for artifact in claims["artifact"]:
         assert (clone.folder / artifact).is_file(), artifact
     assert (results(clone) / "report.html").stat().st_size > 1e6
+    assert (results(clone) / "explorer.html").stat().st_size > 1e6
     topics = {path.stem for path in (results(clone) / "claims").glob("*.csv")}
     pages = {path.stem for path in (results(clone) / "notebooks").glob("*.html")}
     assert {"theory", "likelihood"} <= topics == pages
@@ -43,6 +44,18 @@ def test_every_figure_is_there_as_png_and_svg(clone):
     stems = {Path(name).stem for name in figures}
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     assert {"theory_tracking", "likelihood_scatter"} <= stems
+
+
+def test_the_readme_is_refreshed_from_the_results(clone):
+    readme = shutil.copy(CLONE / "README.md", clone.folder)
+    program = clone.folder / "workflow" / "readme.py"
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    claims = pd.read_csv(results(clone) / "claims.csv")
+    table = [x for x in readme.read_text().splitlines() if re.match(r"\| +\d+ ", x)]
+    counts = [int(n) for line in table for n in re.findall(r"\| +(\d+) (?=\|)", line)]
+    assert len(table) > 10 and sum(counts) == len(claims)
+    assert (clone.folder / "docs" / "images" / "low_to_high.png").is_file()
 
 
 def test_no_page_shows_a_path_of_this_machine(clone):
