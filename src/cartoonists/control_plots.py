@@ -10,36 +10,22 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cartoonists.plots import PALETTE, median_band
+from cartoonists.plots import PALETTE, legend_above, median_band, panels
 
 Tables = Mapping[str, pd.DataFrame]
 
 
-def _panels(
-    n: int, width: float = 3.0, height: float = 3.4, **options
-) -> tuple[Figure, list[Axes]]:
-    figure, axes = plt.subplots(
-        1, n, figsize=(width * n + 0.6, height), squeeze=False, layout="constrained", **options
-    )
-    return figure, list(axes[0])
-
-
-def _legend(figure: Figure, axis: Axes, columns: int = 4) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-
-
 def path_convergence(table: pd.DataFrame) -> Figure:
     """Root mean square of tracked minus true log-density against steps, a line a process."""
-    figure, axes = _panels(2, sharey=True)
-    for axis, (solver, part) in zip(axes, table.groupby("solver"), strict=True):
+    titles = ["noise: Euler–Maruyama", "no noise: Heun"]
+    figure, (axes,) = panels(titles, width=3.0, height=2.8, sharey=True)
+    for axis, (_, part) in zip(axes, table.groupby("solver"), strict=True):
         for colour, (name, runs) in zip(
             sns.color_palette(PALETTE), part.groupby("process", sort=False), strict=False
         ):
             rms = runs["error_nats"].pow(2).groupby(runs["steps"]).mean().pow(0.5)
             axis.loglog(rms.index, rms, marker="o", markersize=4, color=colour, label=name)
         axis.set_xlabel("steps")
-        axis.set_title({"euler": "noise: Euler–Maruyama", "heun": "no noise: Heun"}[solver])
         axis.legend(fontsize="xx-small")
         axis.set_xticks(
             sorted(table["steps"].unique()), sorted(table["steps"].unique()), minor=False
@@ -51,8 +37,8 @@ def path_convergence(table: pd.DataFrame) -> Figure:
 
 def control_curves(tables: Tables) -> Figure:
     """Log-density reached against the quantile: mean and 95% bootstrap interval a control."""
-    figure, axes = _panels(len(tables))
-    for axis, (name, table) in zip(axes, tables.items(), strict=True):
+    figure, (axes,) = panels(tables, width=3.0, height=2.8)
+    for axis, table in zip(axes, tables.values(), strict=True):
         per_dim = table.assign(value=table["log_density_nats"] / table["dimensions"])
         sns.lineplot(
             per_dim,
@@ -68,12 +54,10 @@ def control_curves(tables: Tables) -> Figure:
             ax=axis,
             legend=axis is axes[0],
         )
-        axis.set_title(name)
         axis.set_xlabel("quantile q")
         axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
-    handles, labels = axes[0].get_legend_handles_labels()
+    legend_above(figure, axes[0], 3)
     axes[0].legend().remove()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -102,8 +86,8 @@ def _draw(axis: Axes, image: np.ndarray) -> None:
 
 def mixture_windows(table: pd.DataFrame) -> Figure:
     """Share kept against λ, measured and predicted, with branch jumps: a panel a target."""
-    figure, axes = _panels(table["target"].nunique(), sharey=True)
-    for axis, (target, part) in zip(axes, table.groupby("target", sort=False), strict=True):
+    figure, (axes,) = panels(table["target"].unique(), width=3.0, height=2.8, sharey=True)
+    for axis, (_, part) in zip(axes, table.groupby("target", sort=False), strict=True):
         means = part.groupby("logsnr").mean(numeric_only=True)
         axis.plot(means.index, means["predicted"], color="0.2", label="predicted from pairs")
         for column, marker, label in (
@@ -115,25 +99,16 @@ def mixture_windows(table: pd.DataFrame) -> Figure:
             if column in means and means[column].notna().any():
                 style: dict[str, Any] = {"linestyle": "none", "markersize": 5, "label": label}
                 axis.plot(means.index, means[column], marker, **style)
-        axis.set_title(target)
         axis.set_xlabel("noised to λ (logSNR)")
     axes[0].set_ylabel("share of samples")
-    _legend(figure, axes[0], 5)
+    legend_above(figure, axes[0], 5)
     return figure
 
 
 def model_windows(tables: Tables, switches: Sequence[float]) -> Figure:
     """Share that keeps its class against λ, and the detail of HD images from the same λ."""
-    figure, axes = plt.subplots(
-        2,
-        len(tables),
-        figsize=(3.0 * len(tables) + 0.6, 4.8),
-        squeeze=False,
-        sharex=True,
-        layout="constrained",
-    )
-    for column, (name, table) in enumerate(tables.items()):
-        top, bottom = axes[:, column]
+    figure, axes = panels(tables, 2, width=3.0, height=2.1, sharex=True)
+    for (top, bottom), table in zip(axes.T, tables.values(), strict=True):
         for label, left, right, style in (
             ("SDE keeps the class", "label_sde", "label", "o-"),
             ("HD-ODE keeps the class", "label_hd", "label", "s-"),
@@ -157,9 +132,8 @@ def model_windows(tables: Tables, switches: Sequence[float]) -> Figure:
         for axis in (top, bottom):
             for switch in switches:
                 axis.axvline(switch, color="0.6", linewidth=0.7, linestyle=":")
-        top.set_title(name)
         bottom.set_xlabel("noised to λ = HD switch point (logSNR)")
     axes[0, 0].set_ylabel("share of samples")
     axes[1, 0].set_ylabel("gradient energy, HD / SDE")
-    _legend(figure, axes[0, 0], 3)
+    legend_above(figure, axes[0, 0], 3)
     return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cartoonists.claims import Bootstrap, Interval
 from cartoonists.pairs import gains
-from cartoonists.plots import PALETTE, median_band
+from cartoonists.plots import PALETTE, legend_above, median_band, panels
 
 SWITCH = "switch point λ (logSNR)"
 DETAIL = {
@@ -30,25 +30,6 @@ DISTANCE = "Fréchet distance to data\n[squared feature units]"
 KINDS = {"data": "real images", "ordinary": "ordinary samples", "high-density": "HD samples"}
 
 Tables = Mapping[str, pd.DataFrame]
-
-
-def _panels(tables: Tables, rows: int, width: float = 2.7, height: float = 2.3, **options):
-    figure, axes = plt.subplots(
-        rows,
-        len(tables),
-        figsize=(width * len(tables) + 0.7, height * rows + 0.6),
-        squeeze=False,
-        layout="constrained",
-        **options,
-    )
-    for axis, model in zip(axes[0], tables, strict=True):
-        axis.set_title(model)
-    return figure, axes
-
-
-def _legend(figure: Figure, axis: Axes, columns: int = 4) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def _with_bars(
@@ -129,7 +110,7 @@ def _picture(axis: Axes, image: np.ndarray, row: pd.Series) -> None:
 
 def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
     """Gain of HD over ordinary samples in nats, and the share of pairs in which HD is higher."""
-    figure, axes = _panels(tables, 2, sharex="col")
+    figure, axes = panels(tables, 2, sharex="col")
     for column, table in zip(axes.T, tables.values(), strict=True):
         values = gains(table)
         switches = list(values.columns)
@@ -161,7 +142,7 @@ def ratio_of_means(table: pd.DataFrame, measure: str, bootstrap: Bootstrap) -> d
 
 def detail_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
     """Measures of detail of HD samples relative to ordinary ones against the switch point."""
-    figure, axes = _panels(tables, 1, height=2.8)
+    figure, axes = panels(tables, height=2.8)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         for marker, (measure, label) in zip("osD^", DETAIL.items(), strict=True):
             found = ratio_of_means(table, measure, bootstrap)
@@ -170,13 +151,13 @@ def detail_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel(SWITCH)
     axes[0, 0].set_ylabel("HD / ordinary")
-    _legend(figure, axes[0, 0])
+    legend_above(figure, axes[0, 0])
     return figure
 
 
 def spectra(tables: Tables) -> Figure:
     """Radial power spectra of ordinary (black) and HD samples, by switch point."""
-    figure, axes = _panels(tables, 1, height=2.9)
+    figure, axes = panels(tables, height=2.9)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         switches = sorted(table["switch_logsnr"].dropna().unique())
         colours = dict(zip(switches, _ramp(len(switches)), strict=True))
@@ -197,14 +178,14 @@ def spectra(tables: Tables) -> Figure:
         axis.set_xticks([0.05, 0.1, 0.2, 0.5], ["0.05", "0.1", "0.2", "0.5"])
         axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     axes[0, 0].set_ylabel("power [squared grey levels]")
-    _legend(figure, axes[0, 0], 7)
+    legend_above(figure, axes[0, 0], 7)
     return figure
 
 
 def set_curves(tables: Tables) -> Figure:
     """Diversity and Fréchet distance (named in its panel) of HD samples by switch point."""
     labels = [*DIVERSITY.values(), DISTANCE]
-    figure, axes = _panels(tables, len(labels), height=2.0, sharex="col")
+    figure, axes = panels(tables, len(labels), height=2.0, sharex="col")
     for column, table in zip(axes.T, tables.values(), strict=True):
         distances = table[~table["measure"].isin(list(DIVERSITY))]
         parts = [*(table[table["measure"] == measure] for measure in DIVERSITY), distances]
@@ -224,7 +205,7 @@ def set_curves(tables: Tables) -> Figure:
         column[-1].set_xlabel(SWITCH)
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label)
-    _legend(figure, axes[0, 0], 3)
+    legend_above(figure, axes[0, 0], 3)
     return figure
 
 
@@ -239,7 +220,7 @@ OPERATION_LABELS = {
 def blur_curves(tables: Tables) -> Figure:
     """Change of log p in nats/dim under each operation (rows), real and sampled images."""
     operations = list(OPERATION_LABELS)
-    figure, axes = _panels(tables, len(operations), height=1.9)
+    figure, axes = panels(tables, len(operations), height=1.9)
     for column, table in zip(axes.T, tables.values(), strict=True):
         main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
         for axis, operation in zip(column, operations, strict=True):
@@ -258,7 +239,7 @@ def blur_curves(tables: Tables) -> Figure:
                 axis.set_yscale("symlog")
     for axis in axes[:, 0]:
         axis.set_ylabel("change of log p\n[nats/dim]")
-    _legend(figure, axes[0, 0], 2)
+    legend_above(figure, axes[0, 0], 2)
     return figure
 
 
@@ -266,7 +247,7 @@ def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
     """Share of blur steps that raise log p at each noise level, real and sampled images."""
     from cartoonists.degradations import rises
 
-    figure, axes = _panels(tables, 1, height=2.6)
+    figure, axes = panels(tables, height=2.6)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         blur = table[(table["repeat"] == 0) & (table["operation"] == "blur")]
         for marker, (source, part) in zip("os", blur.groupby("source"), strict=False):
@@ -280,7 +261,7 @@ def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
         axis.set_ylim(-0.05, 1.05)
         axis.set_xlabel("noise level λ (logSNR)")
     axes[0, 0].set_ylabel("share of blur steps\nthat raise log p")
-    _legend(figure, axes[0, 0], 2)
+    legend_above(figure, axes[0, 0], 2)
     return figure
 
 
@@ -302,7 +283,7 @@ def _scatter_kinds(axis: Axes, table: pd.DataFrame, x: str, y: str, per_dim: boo
 
 def png_scatter(tables: Tables) -> Figure:
     """Log-density against PNG size; each panel gives Pearson's correlation within each kind."""
-    figure, axes = _panels(tables, 1, height=3.0)
+    figure, axes = panels(tables, height=3.0)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         _scatter_kinds(axis, table, "png_bytes", "log_density_nats", per_dim=True)
         lines = [
@@ -313,7 +294,7 @@ def png_scatter(tables: Tables) -> Figure:
         axis.text(0.02, 0.02, "\n".join(lines), transform=axis.transAxes, fontsize=7, bbox=box)
         axis.set_xlabel("PNG size [bytes]")
     axes[0, 0].set_ylabel("log-density [nats/dim]")
-    _legend(figure, axes[0, 0], 2)
+    legend_above(figure, axes[0, 0], 2)
     _switch_bar(figure, axes, tables)
     return figure
 
@@ -327,7 +308,7 @@ def _switch_bar(figure: Figure, axes: np.ndarray, tables: Tables) -> None:
 
 def codec_correlations(tables: Tables) -> Figure:
     """Pearson correlation of log-density with every size, within each kind of images."""
-    figure, axes = _panels(tables, 1, height=3.2, sharey=True)
+    figure, axes = panels(tables, height=3.2, sharey=True)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         chosen = (table["statistic"] == "pearson") & (table["x"] == "log_density_nats")
         rows = table[chosen & ~table["y"].str.startswith("lid_at_")]
@@ -341,13 +322,13 @@ def codec_correlations(tables: Tables) -> Figure:
         axis.axhline(0, color="0.3", linewidth=0.8)
         axis.set_ylim(-1.05, 1.05)
     axes[0, 0].set_ylabel("Pearson correlation of size\nwith log-density")
-    _legend(figure, axes[0, 0], 3)
+    legend_above(figure, axes[0, 0], 3)
     return figure
 
 
 def dimension_scatter(tables: Tables) -> Figure:
     """Local intrinsic dimension, at the middle noise level, against log-density and PNG size."""
-    figure, axes = _panels(tables, 2)
+    figure, axes = panels(tables, 2)
     for column, table in zip(axes.T, tables.values(), strict=True):
         names = [name for name in table if name.startswith("lid_at_")]
         name = names[len(names) // 2]
@@ -359,6 +340,6 @@ def dimension_scatter(tables: Tables) -> Figure:
         level = name.removeprefix("lid_at_")
         column[0].set_ylabel(f"local dimension at λ = {level}")
         column[1].set_ylabel(f"local dimension at λ = {level}")
-    _legend(figure, axes[0, 0], 2)
+    legend_above(figure, axes[0, 0], 2)
     _switch_bar(figure, axes, tables)
     return figure

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -59,6 +60,26 @@ def median_band(axis: Axes, x: Sequence[float], values: np.ndarray, **style) -> 
     axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 
 
+def panels(
+    titles: Iterable[str], rows: int = 1, width: float = 2.8, height: float = 2.3, **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A column a title, ``width`` and ``height`` of a panel in inches; axes ``[rows, columns]``."""
+    names = list(titles)
+    size = (width * len(names) + 0.7, height * rows + 0.6)
+    figure, axes = plt.subplots(
+        rows, len(names), figsize=size, squeeze=False, layout="constrained", **options
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name)
+    return figure, axes
+
+
+def legend_above(figure: Figure, axis: Axes, columns: int = 4) -> None:
+    """One legend for the whole figure: that of one of its panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
 def tracking_errors(table: pd.DataFrame) -> Figure:
     """Error of each tracker against score evaluations: a row a target, a column a dimension."""
     targets, dimensions = table["target"].unique(), sorted(table["dimensions"].unique())
@@ -89,27 +110,13 @@ def tracking_errors(table: pd.DataFrame) -> Figure:
         axis.set_ylabel(f"{target}\ntracked - true\n[nats/dimension]")
     for axis in axes[-1]:
         axis.set_xlabel("score evaluations a sample")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(trackers))
+    legend_above(figure, axes[0, 0], len(trackers))
     return figure
-
-
-def _model_axes(models: Sequence[str], width: float, height: float) -> tuple[Figure, np.ndarray]:
-    figure, axes = plt.subplots(
-        1,
-        len(models),
-        figsize=(width * len(models) + 0.6, height),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, model in zip(axes[0], models, strict=True):
-        axis.set_title(model)
-    return figure, axes[0]
 
 
 def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Tracked against PF-ODE log-density of the same samples, a panel a model; line: equal."""
-    figure, axes = _model_axes(list(tables), 2.9, 3.4)
+    figure, (axes,) = panels(tables, width=2.9, height=2.8)
     for axis, table in zip(axes, tables.values(), strict=True):
         for marker, (tracker, runs) in zip("os", table.groupby("tracker"), strict=False):
             x = runs["ode_log_density_nats"] / runs["dimensions"]
@@ -118,8 +125,7 @@ def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axis.axline((x.iloc[0], x.iloc[0]), slope=1, color="0.3", linewidth=0.8, label="equal")
         axis.set_xlabel("PF-ODE log-density [nats/dim]")
     axes[0].set_ylabel("tracked log-density [nats/dim]")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    legend_above(figure, axes[0], 3)
     return figure
 
 
@@ -133,7 +139,7 @@ ESTIMATES = {
 
 def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Mean of every log-density of the same samples, with 95% bootstrap intervals."""
-    figure, axes = _model_axes(list(tables), 2.9, 3.2)
+    figure, (axes,) = panels(tables, width=2.9, height=2.6)
     for axis, table in zip(axes, tables.values(), strict=True):
         long = table.melt(["tracker", "dimensions"], ESTIMATES.values(), "estimate", "nats")
         long["estimate"] = long["estimate"].map({v: k for k, v in ESTIMATES.items()})
@@ -159,7 +165,7 @@ def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 def held_out(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """bits/dim of held-out images by ELBO, IWAE and PF-ODE: each, and the mean with interval."""
-    figure, axes = _model_axes(list(tables), 2.6, 3.2)
+    figure, (axes,) = panels(tables, width=2.6, height=2.6)
     names = {"ELBO": "elbo", "IWAE": "iwae", "PF-ODE": "ode"}
     for axis, table in zip(axes, tables.values(), strict=True):
         long = pd.DataFrame({k: table[f"{v}_bits_per_dim"] for k, v in names.items()}).melt()
@@ -187,14 +193,7 @@ def held_out(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def high_density_gains(table: pd.DataFrame) -> Figure:
     """Gain in true log-density of HD over ordinary samples against the switch point."""
     targets = table["target"].unique()
-    figure, axes = plt.subplots(
-        1,
-        len(targets),
-        figsize=(2.9 * len(targets) + 0.6, 2.9),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, axes = panels(targets, width=2.9, sharey=True)
     gain = table["log_density_nats"] - table["ordinary_log_density_nats"]
     table = table.assign(gain=gain / table["dimensions"])
     for axis, target in zip(axes[0], targets, strict=True):
@@ -204,9 +203,7 @@ def high_density_gains(table: pd.DataFrame) -> Figure:
             style = {"marker": marker, "label": f"D = {d}", "markersize": 4}
             median_band(axis, list(gains.columns), gains.to_numpy(), **style)
         axis.axhline(0, color="0.3", linewidth=0.8)
-        axis.set_title(target)
         axis.set_xlabel("switch point λ (logSNR)")
     axes[0, 0].set_ylabel("log-density, HD - ordinary\n[nats/dimension]")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+    legend_above(figure, axes[0, 0])
     return figure
