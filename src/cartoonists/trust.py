@@ -9,6 +9,7 @@ from cartoonists.claims import Bootstrap, Claim, row
 
 TOLERANCE = 0.1  # nats/dim of step-halving error beyond which a value is left out of statistics
 SOURCE = "step halving (Hairer et al. 1993, section II.4)"
+LEAST = 3  # values that statistics need
 VISIBLE = 0.5  # of the spread: a larger error can be seen in a figure of the values
 
 
@@ -23,6 +24,15 @@ def trusted(table: pd.DataFrame, density: str = "log_density_nats") -> pd.Series
     """
     error = table[_error(density)] / table["dimensions"]
     return np.isfinite(table[density]) & (error <= TOLERANCE)
+
+
+def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame:
+    """The rows that can be trusted; where they are fewer than LEAST, all finite ones.
+
+    Statistics of the latter say nothing, as the row of `error_row` then tells.
+    """
+    kept = table[trusted(table, density)]
+    return kept if len(kept) >= LEAST else table[np.isfinite(table[density])]
 
 
 def report(tables: Mapping[str, pd.DataFrame], density: str = "log_density_nats") -> pd.DataFrame:
@@ -60,11 +70,11 @@ def error_row(
     density: str = "log_density_nats",
 ) -> Claim:
     """Claim row: the median error as a share of the spread of the log-densities of one model."""
-    kept = table[trusted(table, density)]
-    spread = kept[density].std()
-    share = bootstrap.median(kept[_error(density)] / spread)
+    left = int(trusted(table, density).sum())
+    kept = keep(table, density)
+    share = bootstrap.median(kept[_error(density)] / kept[density].std())
     name = density.removesuffix("_log_density_nats").removesuffix("log_density_nats") or "PF-ODE"
-    left_out = f"{len(table) - len(kept)} of {len(table)} values left out"
+    left_out = f"{len(table) - left} of {len(table)} values beyond {TOLERANCE:g} nats/dim"
     return row(
         f"{number} numerical error of the log-density: {name}, step halving / spread "
         f"({model}, {left_out})",

@@ -2,7 +2,7 @@ import pandas as pd
 
 from cartoonists.artifacts import job, write_table
 from cartoonists.claims import Bootstrap, row, to_table
-from cartoonists.trust import error_row, trusted
+from cartoonists.trust import error_row, keep
 
 THEOREM = "Karczewski et al. 2025a, theorem 1"
 BIAS = "Karczewski et al. 2025a, section 3"
@@ -25,7 +25,7 @@ def tracked_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
         where = f"{tracker}, {model}"
         for density in ("tracked_log_density_nats", "ode_log_density_nats"):
             rows.append(error_row(3, where, runs, artifact, bootstrap, density))
-        runs = runs[trusted(runs, "ode_log_density_nats")]
+        runs = keep(runs, "ode_log_density_nats")
         tracked, ode = runs["tracked_log_density_nats"], runs["ode_log_density_nats"]
         correlation = bootstrap.pearson(tracked, ode)
         offset = bootstrap.mean((tracked - ode) / runs["dimensions"])
