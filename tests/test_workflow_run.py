@@ -1,6 +1,7 @@
 """The whole workflow on tiny settings, in a copy of the clone: results, reuse, reruns, errors."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path

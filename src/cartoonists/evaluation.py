@@ -186,7 +186,7 @@ def noise_in_levels(model: ImageModel) -> float:
     """Standard deviation of the noise at logsnr_max in grey levels, the mean over channels."""
     end = model.schedule.logsnr_max
     relative = model.schedule.sigma(end) / model.schedule.alpha(end)
-    return float(relative * 256 * np.mean(model.scaling.std))
+    return float(relative) * 256 * float(np.mean(model.scaling.std))
 
 
 def background_cost(images: np.ndarray, noise_levels: float) -> float:
