@@ -84,6 +84,9 @@ def test_more_samples_compute_new_chunks_only(clone):
     more = {"likelihood": {"n_samples": 9}}  # chunks of 4: two are done, one is new
     plan = clone.planned(*[f"results/{model}/likelihood.csv" for model in MODELS], **more)
     assert plan == {"likelihood_chunk": 2, "likelihood_table": 2, "total": 4}
+    more = {"high_density": {"n_pairs": 9}}
+    plan = clone.planned(*[f"results/{model}/high_density.csv" for model in MODELS], **more)
+    assert plan == {"high_density_chunk": 2, "high_density_table": 2, "total": 4}
 
 
 def test_a_comment_reruns_nothing_and_code_reruns_what_uses_it(clone):
@@ -103,15 +106,16 @@ def test_a_comment_reruns_nothing_and_code_reruns_what_uses_it(clone):
 def test_tables_do_not_depend_on_cores_or_chunks(clone):
     """The same bytes from one core; the same numbers from other chunks of seeds."""
     model = "fashion-mnist/likelihood"
-    target = f"results/{model}/likelihood.csv"
-    expected = (clone.folder / target).read_bytes()
-    done = clone.snakemake("--forceall", target, chunk_size=6, run_models=[model])
+    targets = [f"results/{model}/{table}.csv" for table in ("likelihood", "high_density")]
+    expected = [(clone.folder / target).read_bytes() for target in targets]
+    done = clone.snakemake(*targets, "--forceall", chunk_size=5, run_models=[model])
     assert done.returncode == 0, done.stderr[-3000:]
-    other_chunks = pd.read_csv(clone.folder / target)
-    done = clone.snakemake("--cores", "1", target)
+    other_chunks = pd.read_csv(clone.folder / targets[0])
+    done = clone.snakemake(*targets, "--cores", "1")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (clone.folder / target).read_bytes() == expected
-    pd.testing.assert_frame_equal(other_chunks, pd.read_csv(clone.folder / target), atol=1e-4)
+    assert [(clone.folder / target).read_bytes() for target in targets] == expected
+    table = pd.read_csv(clone.folder / targets[0])
+    pd.testing.assert_frame_equal(other_chunks, table, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
