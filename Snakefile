@@ -1,7 +1,4 @@
-"""Diffusion models as cartoonists: log-densities tracked along the reverse process.
-
-A topic has rules in workflow/rules, figures in notebooks and claims in results/claims.
-"""
+"""Log-densities tracked along the reverse process; a topic has rules, a notebook and claims."""
 
 import os
 import sys
@@ -9,8 +6,6 @@ import sys
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-
 CLONE = str(workflow.current_basedir)  # also where this is another workflow's module
 
 
@@ -23,6 +18,7 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, os.path.join(CLONE, "workflow"))
 from attempts import grows
 from chunks import chunk_files, chunk_range
+from plan import environment, topics, use_clone
 from revision import code_hash
 from validation import checked_models, has_classifier
 
@@ -30,20 +26,11 @@ MODELS = checked_models(config)
 IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly"]}
 CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 
-# One thread a job, and the library of this clone.
-THREADS = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-os.environ.update(THREADS, PYTHONPATH=os.path.join(CLONE, "src"))
-
-# GPUs of a job that runs networks, a request to a cluster.
-GPU = int(config["execution"]["device"].startswith("cuda"))
-
-# For --sdm conda, relative to the rules.
-ENVIRONMENT = f"../../envs/{'gpu' if GPU else 'cpu'}.yaml"
-
+use_clone(CLONE)
+GPU = int(config["execution"]["device"].startswith("cuda"))  # of jobs that run networks
+ENVIRONMENT = environment(config["execution"]["device"])
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-TOPICS = ["theory", "modes", "bias"]
-TOPICS += ["likelihood", "high_density", "compression"] * bool(MODELS)
-TOPICS += ["blur", "control"] * bool(IN_DEPTH) + ["windows"] * bool(CLASSIFIED)
+TOPICS = topics(MODELS, IN_DEPTH, CLASSIFIED)
 
 
 wildcard_constraints:
@@ -53,7 +40,7 @@ wildcard_constraints:
     chunk=r"\d+",
 
 
-# The network's only users, and what takes no time: never jobs of a cluster.
+# Users of the internet, and what takes no time: never jobs of a cluster.
 localrules:
     fetch_model,
     fetch_inception,
