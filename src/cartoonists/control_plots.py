@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cartoonists.plots import PALETTE, legend_above, median_band, panels
+from cartoonists.plots import PALETTE, keep_on, legend_above, median_band, panels
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -36,9 +36,14 @@ def path_convergence(table: pd.DataFrame) -> Figure:
 
 
 def control_curves(tables: Tables) -> Figure:
-    """Log-density reached against the quantile: mean and 95% bootstrap interval a control."""
+    """Log-density reached against the quantile: mean and 95% bootstrap interval a control.
+
+    Values of image models beyond the tolerance of `cartoonists.trust` are not drawn, but counted.
+    """
     figure, (axes,) = panels(tables, width=3.0, height=2.8)
     for axis, table in zip(axes, tables.values(), strict=True):
+        if "error_nats" in table:
+            table = keep_on(axis, table, "log_density_nats")
         per_dim = table.assign(value=table["log_density_nats"] / table["dimensions"])
         sns.lineplot(
             per_dim,

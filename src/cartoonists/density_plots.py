@@ -114,10 +114,11 @@ def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
     for column, table in zip(axes.T, tables.values(), strict=True):
         values = gains(table)
         switches = list(values.columns)
-        median_band(column[0], switches, values.to_numpy(), marker="o", markersize=4)
+        pairs = values.dropna().to_numpy()  # of seeds that can be trusted at every switch point
+        median_band(column[0], switches, pairs, marker="o", markersize=4)
         column[0].axhline(0, color="0.3", linewidth=0.8)
         column[0].axhline(table["dimensions"].iloc[0] / 2, color="0.3", linestyle=":")
-        shares = [bootstrap.mean((values[s] > 0).astype(float)) for s in switches]
+        shares = [bootstrap.mean((values[s].dropna() > 0).astype(float)) for s in switches]
         _with_bars(column[1], switches, shares, marker="o")
         column[1].axhline(0.5, color="0.3", linewidth=0.8)
         column[1].set_ylim(-0.05, 1.05)

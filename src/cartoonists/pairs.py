@@ -17,6 +17,7 @@ from cartoonists.scores import ScoreModel
 from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
 from cartoonists.tracking import reverse_sde_path
+from cartoonists.trust import LEAST, trusted
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,13 @@ def pair_log_densities(
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """HD minus ordinary of the same seed, a row a seed and a column a switch point, in nats."""
+    """HD minus ordinary of the same seed, a row a seed and a column a switch point, in nats.
+
+    NaN where one of the two cannot be trusted (`cartoonists.trust`), unless hardly any can.
+    """
+    kept = table[trusted(table)]
+    complete = kept["seed"].value_counts().eq(table["switch_logsnr"].nunique() + 1)
+    table = kept if complete.sum() >= LEAST else table
     ordinary = table[table["sample"] == "ordinary"].set_index("seed")["log_density_nats"]
     branch = table[table["sample"] == "high-density"]
     values = branch.pivot(index="seed", columns="switch_logsnr", values="log_density_nats")

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.artifacts import atomic
+from cartoonists.trust import TOLERANCE, keep
 
 PALETTE = "colorblind"
 BAND = (2.5, 97.5)  # percentiles of a 95% band
@@ -114,11 +115,24 @@ def tracking_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def keep_on(axis: Axes, table: pd.DataFrame, density: str) -> pd.DataFrame:
+    """The rows to draw (`cartoonists.trust.keep`); the panel says how many are left out."""
+    kept = keep(table, density)
+    if left_out := len(table) - len(kept):
+        note = f"{left_out} of {len(table)} not drawn:\nerror above {TOLERANCE:g} nats/dim"
+        axis.text(0.02, 0.98, note, va="top", fontsize=7, transform=axis.transAxes)
+    return kept
+
+
 def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Tracked against PF-ODE log-density of the same samples, a panel a model; line: equal."""
+    """Tracked against PF-ODE log-density of the same samples, a panel a model; line: equal.
+
+    Values beyond the tolerance of `cartoonists.trust` are not drawn, but counted.
+    """
     figure, (axes,) = panels(tables, width=2.9, height=2.8)
     for axis, table in zip(axes, tables.values(), strict=True):
-        for marker, (tracker, runs) in zip("os", table.groupby("tracker"), strict=False):
+        kept = keep_on(axis, table, ESTIMATES["PF-ODE"])
+        for marker, (tracker, runs) in zip("os", kept.groupby("tracker"), strict=False):
             x = runs["ode_log_density_nats"] / runs["dimensions"]
             y = runs["tracked_log_density_nats"] / runs["dimensions"]
             axis.scatter(x, y, s=9, marker=marker, alpha=0.6, linewidth=0, label=tracker)
@@ -141,6 +155,7 @@ def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Mean of every log-density of the same samples, with 95% bootstrap intervals."""
     figure, (axes,) = panels(tables, width=2.9, height=2.6)
     for axis, table in zip(axes, tables.values(), strict=True):
+        table = keep(table, ESTIMATES["PF-ODE"])
         long = table.melt(["tracker", "dimensions"], ESTIMATES.values(), "estimate", "nats")
         long["estimate"] = long["estimate"].map({v: k for k, v in ESTIMATES.items()})
         long["per_dim"] = long["nats"] / long["dimensions"]
