@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cartoonists.claims import Bootstrap
-from cartoonists.trust import error_row, keep, report, trusted
+from cartoonists.trust import error_row, keep, keep_whole, report, trusted
 
 
 def values(error):
@@ -32,6 +32,13 @@ def test_where_nothing_can_be_trusted_all_is_kept_and_said():
     assert not trusted(table).any() and len(keep(table)) == 49
     claim = error_row(6, "model", table, "table.csv", Bootstrap(resamples=50))
     assert claim.verdict == "does not hold" and "50 of 50 values beyond" in claim.claim
+
+
+def test_an_image_is_kept_whole_or_not_at_all():
+    table = values(1.0).assign(seed=np.arange(50) // 5, step=np.arange(50) % 5)
+    kept = keep_whole(table, ["seed"])
+    assert kept["seed"].unique().tolist() == list(range(1, 10)) and len(kept) == 45
+    assert keep_whole(table.assign(error_nats=50.0), ["seed"]).equals(table.assign(error_nats=50.0))
 
 
 def test_an_error_as_large_as_the_spread_is_said():

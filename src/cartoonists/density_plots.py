@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from cartoonists.claims import Bootstrap, Interval
 from cartoonists.pairs import gains
-from cartoonists.plots import PALETTE, legend_above, median_band, panels
+from cartoonists.plots import PALETTE, keep_on, legend_above, median_band, panels
+from cartoonists.trust import keep_whole
 
 SWITCH = "switch point λ (logSNR)"
 DETAIL = {
@@ -225,7 +226,7 @@ def blur_curves(tables: Tables) -> Figure:
     for column, table in zip(axes.T, tables.values(), strict=True):
         main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
         for axis, operation in zip(column, operations, strict=True):
-            part = main[main["operation"] == operation]
+            part = keep_whole(main[main["operation"] == operation], ["source", "seed"])
             for marker, (source, rows) in zip("os", part.groupby("source"), strict=False):
                 values = rows.pivot(index="seed", columns="step", values="log_density_nats")
                 change = values.sub(values[0], axis=0) / table["dimensions"].iloc[0]
@@ -286,6 +287,7 @@ def png_scatter(tables: Tables) -> Figure:
     """Log-density against PNG size; each panel gives Pearson's correlation within each kind."""
     figure, axes = panels(tables, height=3.0)
     for axis, table in zip(axes[0], tables.values(), strict=True):
+        table = keep_on(axis, table, "log_density_nats")
         _scatter_kinds(axis, table, "png_bytes", "log_density_nats", per_dim=True)
         lines = [
             f"{KINDS[kind]}: r = {part['png_bytes'].corr(part['log_density_nats']):.2f}"
@@ -331,6 +333,7 @@ def dimension_scatter(tables: Tables) -> Figure:
     """Local intrinsic dimension, at the middle noise level, against log-density and PNG size."""
     figure, axes = panels(tables, 2)
     for column, table in zip(axes.T, tables.values(), strict=True):
+        table = keep_on(column[0], table, "log_density_nats")
         names = [name for name in table if name.startswith("lid_at_")]
         name = names[len(names) // 2]
         for axis, x in zip(column, ("log_density_nats", "png_bytes"), strict=True):

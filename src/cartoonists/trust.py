@@ -35,6 +35,15 @@ def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame
     return kept if len(kept) >= LEAST else table[np.isfinite(table[density])]
 
 
+def keep_whole(
+    table: pd.DataFrame, key: list[str], density: str = "log_density_nats"
+) -> pd.DataFrame:
+    """The rows of those ``key`` all of whose rows can be trusted; all rows, if fewer than LEAST."""
+    whole = trusted(table, density).groupby([table[name] for name in key]).transform("all")
+    kept = table[whole]
+    return kept if len(kept.drop_duplicates(key)) >= LEAST else table
+
+
 def report(tables: Mapping[str, pd.DataFrame], density: str = "log_density_nats") -> pd.DataFrame:
     """One row a model: values, those not finite, those beyond TOLERANCE, median error, spread.
 
