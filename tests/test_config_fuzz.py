@@ -63,7 +63,7 @@ def mutated(config: dict, chance: random.Random) -> dict:
         if kind == "remove":
             del parent[key]
         elif kind == "rename" and isinstance(parent, dict):
-            parent[chance.choice((f"{key}s", str(key)[:-1], key.upper(), 7, None))] = parent.pop(
+            parent[chance.choice((f"{key}s", str(key)[:-1], str(key).upper(), 7, None))] = parent.pop(
                 key
             )
         elif kind == "double" and isinstance(value, list):

@@ -48,7 +48,7 @@ def test_every_figure_is_there_as_png_and_svg(clone):
 
 
 def test_the_readme_is_refreshed_from_the_results(clone):
-    readme = shutil.copy(CLONE / "README.md", clone.folder)
+    readme = Path(shutil.copy(CLONE / "README.md", clone.folder))
     program = clone.folder / "workflow" / "readme.py"
     done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
