@@ -63,9 +63,9 @@ def mutated(config: dict, chance: random.Random) -> dict:
         if kind == "remove":
             del parent[key]
         elif kind == "rename" and isinstance(parent, dict):
-            parent[chance.choice((f"{key}s", str(key)[:-1], str(key).upper(), 7, None))] = parent.pop(
-                key
-            )
+            name = str(key)
+            new = chance.choice((f"{name}s", name[:-1], name.upper(), 7, None))
+            parent[new] = parent.pop(key)
         elif kind == "double" and isinstance(value, list):
             parent[key] = value + value
         elif kind == "add" and isinstance(value, dict):
