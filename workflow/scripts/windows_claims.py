@@ -60,8 +60,8 @@ def model_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
         ratio = bootstrap.mean((table["hd_gradient_energy"] / table["gradient_energy"])[at])
         rows.append(
             row(
-                f"11 HD images from λ = {level:g}, where {decided[level]:.2f} keep their class: "
-                f"gradient energy, HD / SDE ({model})",
+                "11 detail of HD images where the class is decided: gradient energy, HD / SDE "
+                f"({model}, λ = {level:g}, {decided[level]:.2f} keep their class)",
                 SOURCE,
                 "not stated",
                 ratio,
