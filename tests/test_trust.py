@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cartoonists.claims import Bootstrap
-from cartoonists.trust import error_row, keep, keep_whole, report, trusted
+from cartoonists.trust import error_row, keep, keep_each, keep_whole, report, trusted
 
 
 def values(error):
@@ -32,6 +32,13 @@ def test_where_nothing_can_be_trusted_all_is_kept_and_said():
     assert not trusted(table).any() and len(keep(table)) == 49
     claim = error_row(6, "model", table, "table.csv", Bootstrap(resamples=50))
     assert claim.verdict == "does not hold" and "50 of 50 values beyond" in claim.claim
+
+
+def test_each_group_is_kept_by_itself():
+    table = values(1.0).assign(kind=["a"] * 48 + ["b"] * 2)
+    table.loc[48:, "error_nats"] = 50.0  # nothing of b can be trusted
+    kept = keep_each(table, "kind")
+    assert kept["kind"].value_counts().to_dict() == {"a": 46, "b": 2} and kept.index[-1] == 49
 
 
 def test_an_image_is_kept_whole_or_not_at_all():

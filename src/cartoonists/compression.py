@@ -15,7 +15,7 @@ from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.likelihood import bits_per_dim
 from cartoonists.measures import compression_table, correlations
 from cartoonists.stein import Posterior
-from cartoonists.trust import keep
+from cartoonists.trust import keep_each
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def density_correlations(table: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFr
 
     Kinds with fewer than three images are left out, and images whose log-density cannot be trusted.
     """
-    table = keep(table)
+    table = keep_each(table, "kind")
     table = table.groupby("kind", sort=False).filter(lambda part: len(part) >= 3)
     sizes = [name for name in table if name.endswith("_bytes")] + ["total_variation"]
     dimensions = [name for name in table if name.startswith("lid_at_")]

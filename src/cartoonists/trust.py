@@ -35,6 +35,11 @@ def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame
     return kept if len(kept) >= LEAST else table[np.isfinite(table[density])]
 
 
+def keep_each(table: pd.DataFrame, by: str, density: str = "log_density_nats") -> pd.DataFrame:
+    """`keep` of every group by the column ``by``, in the order of the table."""
+    return pd.concat([keep(part, density) for _, part in table.groupby(by)]).sort_index()
+
+
 def keep_whole(
     table: pd.DataFrame, key: list[str], density: str = "log_density_nats"
 ) -> pd.DataFrame:
