@@ -24,10 +24,9 @@ from torch import Tensor
 from cartoonists.divergence import NoDivergence, make_divergence
 from cartoonists.likelihood import sample_ode
 from cartoonists.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
-from cartoonists.schedules import uniform_grid
 from cartoonists.scores import GaussianMixture, ScoreModel, _dot
 from cartoonists.solvers import Path, integrate
-from cartoonists.stein import Posterior
+from cartoonists.stein import Posterior, spaced_grid
 from cartoonists.streams import Streams, sample_seeds
 
 METHODS = ("guidance", "prior", "temperature")
@@ -185,11 +184,9 @@ def sample_guided(
     x = model.sample_prior(Streams(seeds, "prior"))
     x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
-    basis, space = None, uniform_grid
-    if posterior is not None:
-        basis, space = posterior.basis, posterior.time_grid
+    basis = None if posterior is None else posterior.basis
     estimator, noise = make_divergence(kind, seeds, probes, basis), Streams(seeds, "guidance")
-    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, space):
+    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, posterior):
         noisy = not stage.is_deterministic()
         end = integrate(
             stage, model, path.x, path.log_density, grid,
@@ -213,18 +210,19 @@ def _process(model, method: str, quantile: float, stochasticity: float, bound: f
     return ProbabilityFlow(model.schedule)
 
 
-def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None, space):
+def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None, posterior):
     """The process on each stage with its grid: without noise outside the window."""
     low, high = schedule.logsnr_min, schedule.logsnr_max
     if process.is_deterministic() or not isinstance(process, DensityGuidance):
-        return [(process, space(low, high, steps))]
+        return [(process, spaced_grid(posterior, low, high, steps))]
     start, stop = (low, high) if window is None else (max(low, window[0]), min(high, window[1]))
     if not start < stop:
         raise ValueError(f"noise_window: {window} found, allowed: rising, within {low} to {high}")
     quiet = replace(process, stochasticity=0.0)
 
     def grid(a: float, b: float, fixed: int | None = None) -> list[float]:
-        return space(a, b, fixed or max(1, round(steps * (b - a) / (high - low))))
+        fair = max(1, round(steps * (b - a) / (high - low)))
+        return spaced_grid(posterior, a, b, fixed or fair)
 
     stages = [(process, grid(start, stop, noise_steps))]
     if low < start:
@@ -274,10 +272,9 @@ def score_alignment(
         raise ValueError(f"width: {width} found, allowed: above 0")
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
-    basis = grid = None
-    if posterior is not None:
-        ends_of_time = model.schedule.logsnr_min, model.schedule.logsnr_max
-        basis, grid = posterior.basis, posterior.time_grid(*ends_of_time, steps)
+    schedule = model.schedule
+    basis = None if posterior is None else posterior.basis
+    grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     latent = model.sample_prior(Streams(seeds, "prior"))
     direction = -latent / model.prior_variance()
     ends = [

@@ -12,7 +12,7 @@ from cartoonists.processes import ProbabilityFlow
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
 from cartoonists.solvers import Callback, Halving, integrate, integrate_adaptive
-from cartoonists.stein import Posterior
+from cartoonists.stein import Posterior, spaced_grid
 from cartoonists.streams import Streams, sample_seeds
 from cartoonists.tracking import AncestralKernel, needed_posterior
 
@@ -67,12 +67,10 @@ def ode_log_density(
     seeds = _seeds(seed, seeds, len(x))
     x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    if posterior is not None:
-        basis = posterior.basis if basis is None else basis
-        if grid is None:
-            grid = posterior.time_grid(schedule.logsnr_max, schedule.logsnr_min, steps)
+    if posterior is not None and basis is None:
+        basis = posterior.basis
     if grid is None:
-        grid = uniform_grid(schedule.logsnr_max, schedule.logsnr_min, steps)
+        grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
 
     def along(grid, callback):
         end, change, nfe = _flow(
@@ -180,8 +178,7 @@ def elbo(
     seeds = _seeds(seed, seeds, len(x))
     posterior = needed_posterior(model, posterior, covariance)
     if grid is None:
-        space = uniform_grid if posterior is None else posterior.time_grid
-        grid = space(schedule.logsnr_min, schedule.logsnr_max, steps)
+        grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     kernel = AncestralKernel(model, posterior, covariance)
     x = model.prepare(x)
     weights, errors = [], []

@@ -109,6 +109,12 @@ class PosteriorTable(Posterior):
         return torch.sigmoid(logit) * _inverse_snr(logsnr)
 
 
+def spaced_grid(posterior: Posterior | None, start: float, stop: float, steps: int) -> list[float]:
+    """``steps + 1`` logSNRs as the posterior spaces them; uniform where there is none."""
+    space = uniform_grid if posterior is None else posterior.time_grid
+    return space(start, stop, steps)
+
+
 def posterior_of(model: ScoreModel) -> Posterior:
     """Exact for a closed form; the table that a model carries; else estimated once and kept."""
     if isinstance(model, GaussianMixture):

@@ -10,10 +10,9 @@ from torch import Tensor
 from cartoonists.bases import Pixels
 from cartoonists.divergence import NoDivergence
 from cartoonists.processes import ReverseSDE, per_sample
-from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel, _dot
 from cartoonists.solvers import Callback, Halving, Path, check_finite, integrate
-from cartoonists.stein import Posterior, posterior_of
+from cartoonists.stein import Posterior, posterior_of, spaced_grid
 from cartoonists.streams import Streams, sample_seeds
 
 COVARIANCES = ("diagonal", "isotropic", "per-sample", "none")
@@ -204,8 +203,7 @@ def track_reverse_sde(
     if method == "ancestral":
         posterior = needed_posterior(model, posterior, covariance)
     if grid is None:
-        space = uniform_grid if posterior is None else posterior.time_grid
-        grid = space(schedule.logsnr_min, schedule.logsnr_max, steps)
+        grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     path = reverse_sde_path(
         model, x, model.prior_log_prob(x), grid, seeds, method=method, posterior=posterior,
         covariance=covariance, track=track, callback=callback,
