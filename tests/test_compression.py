@@ -29,7 +29,7 @@ def model():
 def test_data_are_measured_at_their_noised_grey_levels(model):
     target = gaussian_images()[1]
     images = np.random.default_rng(0).integers(60, 200, (5, *SHAPE), dtype=np.uint8)
-    table = data_rows(model, images, SETTINGS)
+    table = data_rows(model, images, range(5), SETTINGS)
     true = target.log_prob(noised_image(model, images, range(5)))
     np.testing.assert_allclose(table["log_density_nats"], true, atol=0.5)
     np.testing.assert_array_equal(table["png_bytes"], codec_sizes(images, ["png"])["png"])

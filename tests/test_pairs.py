@@ -115,6 +115,7 @@ def test_images_of_the_chunks_are_collected_by_seed():
         )
         return {
             "seeds": np.arange(first, first + m),
+            "stopped": np.array([], dtype=int),
             "switch_logsnr": np.array([-1.0, 1.0]),
             "images": images.astype(np.uint8),
         }

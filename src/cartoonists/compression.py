@@ -60,11 +60,11 @@ def described(
 def data_rows(
     model: ImageModel,
     images: np.ndarray,
+    seeds: Sequence[int],
     settings: CompressionSettings,
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
     """`described` for real images, by the estimator that measured the samples; kind *data*."""
-    seeds = range(len(images))
     noisy = noised_image(model, images, seeds)
     flow = flow_log_density(model, noisy, seeds, settings.flow, posterior)
     table = described(model, images, seeds, flow.log_density.numpy(), settings, posterior)

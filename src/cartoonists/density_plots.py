@@ -133,7 +133,7 @@ def ratio_of_means(table: pd.DataFrame, measure: str, bootstrap: Bootstrap) -> d
     """Mean of a measure over HD samples by that of ordinary ones, by switch point, paired."""
     ordinary = table[table["sample"] == "ordinary"].set_index("seed")[measure]
     branch = table[table["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values=measure)
+    values = branch.pivot(index="seed", columns="switch_logsnr", values=measure).dropna()
 
     def ratio(a, b, axis):
         return np.mean(a, axis=axis) / np.mean(b, axis=axis)

@@ -19,6 +19,7 @@ from cartoonists.likelihood import bits_per_dim, elbo, sample_ode
 from cartoonists.scores import ScoreModel
 from cartoonists.stein import PosteriorTable, estimate_tables
 from cartoonists.streams import Streams
+from cartoonists.survivors import without_stopped
 from cartoonists.tracking import track_reverse_sde
 
 
@@ -41,17 +42,24 @@ def choose_table(
 
     The width is the mean of tracked minus ELBO of the same samples, in nats: by the two bounds on
     log p^N it is the path's Kullback–Leibler divergence both ways.  Returns the arrays to store
-    (`table_from_arrays` reads them) and the widths measured.
+    (`table_from_arrays` reads them), the widths measured and the seeds that were stopped.
     """
     seeds = range(seed, seed + settings.n_samples)
     bases = [basis_named(name) for name in settings.bases]
-    tables = estimate_tables(model, seeds, bases, settings.points, settings.pilot_steps)
+    tables, stopped = without_stopped(
+        lambda left: estimate_tables(model, left, bases, settings.points, settings.pilot_steps),
+        seeds,
+    )
     # samples of other seeds than the table's own, so that no basis profits from having seen them
     trial = range(seeds.stop, seeds.stop + settings.trial_samples)
-    widths = {
-        name: _sandwich_width(model, table, settings.trial_steps, trial)
-        for name, table in zip(settings.bases, tables, strict=True)
-    }
+
+    def sandwich_widths(left: list[int]) -> dict[str, float]:
+        return {
+            name: _sandwich_width(model, table, settings.trial_steps, left)
+            for name, table in zip(settings.bases, tables, strict=True)
+        }
+
+    widths, stopped_in_trial = without_stopped(sandwich_widths, trial)
     best = min(widths, key=lambda name: widths[name])
     table = tables[list(settings.bases).index(best)]
     arrays = {
@@ -59,10 +67,13 @@ def choose_table(
         "logit_ratio": table.logits.numpy().astype(np.float32),
         "basis": np.array(best),
     }
-    return arrays, {"basis": best, "sandwich_width_nats": widths}
+    stopped += stopped_in_trial
+    return arrays, {"basis": best, "sandwich_width_nats": widths, "stopped": stopped}
 
 
-def _sandwich_width(model: ScoreModel, table: PosteriorTable, steps: int, seeds: range) -> float:
+def _sandwich_width(
+    model: ScoreModel, table: PosteriorTable, steps: int, seeds: list[int]
+) -> float:
     run = track_reverse_sde(model, steps=steps, seeds=seeds, posterior=table)
     bound = elbo(model, run.x, steps=steps, paths=1, seeds=seeds, posterior=table)
     return float((run.log_density - bound.elbo).mean())

@@ -147,16 +147,19 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def collect_images(parts: Sequence[Mapping[str, np.ndarray]], n: int) -> dict[str, np.ndarray]:
-    """Images of the first n seeds from the chunks' arrays.
+    """Images of the first n seeds from the chunks' arrays, without those that were stopped.
 
     Each part holds ``seeds [m]``, ``switch_logsnr [k]`` and ``images [k + 1, m, c, h, w]``, the
-    ordinary samples first.  Raises ValueError where the parts have fewer than n.
+    ordinary samples first, and ``stopped``, the seeds that have none (`cartoonists.survivors`).
+    Raises ValueError where the parts have fewer than n, stopped ones among them.
     """
-    found = sum(len(part["seeds"]) for part in parts)
-    if found < n:
-        raise ValueError(f"images: {found} found in the chunks, expected at least {n}")
+    seeds, stopped = (np.concatenate([part[key] for part in parts]) for key in ("seeds", "stopped"))
+    wanted = np.sort(np.concatenate([seeds, stopped]))[:n]
+    if len(wanted) < n:
+        raise ValueError(f"images: {len(wanted)} found in the chunks, expected at least {n}")
+    kept = np.isin(seeds, wanted)
     return {
-        "seeds": np.concatenate([part["seeds"] for part in parts])[:n],
+        "seeds": seeds[kept],
         "switch_logsnr": parts[0]["switch_logsnr"],
-        "images": np.concatenate([part["images"] for part in parts], axis=1)[:, :n],
+        "images": np.concatenate([part["images"] for part in parts], axis=1)[:, kept],
     }

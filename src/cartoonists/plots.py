@@ -119,7 +119,8 @@ def keep_on(axis: Axes, table: pd.DataFrame, density: str) -> pd.DataFrame:
     """The rows to draw (`cartoonists.trust.keep`); the panel says how many are left out."""
     kept = keep(table, density)
     if left_out := len(table) - len(kept):
-        note = f"{left_out} of {len(table)} not drawn:\nerror above {TOLERANCE:g} nats/dim"
+        why = f"not finite\nor error above {TOLERANCE:g} nats/dim"
+        note = f"{left_out} of {len(table)} not drawn: {why}"
         axis.text(0.02, 0.98, note, va="top", fontsize=7, transform=axis.transAxes)
     return kept
 

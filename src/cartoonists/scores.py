@@ -5,6 +5,7 @@ Tensors are ``[batch, *shape]`` in float64; λ is a float or a 0-d tensor; log-d
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,13 @@ from cartoonists.streams import Streams, sample_seeds
 
 
 class NonFiniteScore(FloatingPointError):
-    """A score model returned NaN or infinity; the message names the sample's seed and λ."""
+    """A score model returned NaN or infinity for the samples of ``seeds``, at ``logsnr``."""
+
+    def __init__(self, seeds: Sequence[int], logsnr: float):
+        self.seeds = list(seeds)
+        more = f", and for {len(seeds) - 1} more" if len(seeds) > 1 else ""
+        where = f"the sample with seed {seeds[0]} at logSNR {logsnr:.4g}"
+        super().__init__(f"score: not finite for {where}{more}")
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

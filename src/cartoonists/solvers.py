@@ -65,13 +65,10 @@ class Halving:
 
 
 def check_finite(score: Tensor, seeds: Sequence[int], logsnr: float) -> None:
-    """Raise NonFiniteScore, naming seed and λ, at the first sample whose score is not finite."""
-    finite = torch.isfinite(score).flatten(1).all(1)
-    if not finite.all():
-        first = int((~finite).nonzero()[0])
-        raise NonFiniteScore(
-            f"score: not finite for the sample with seed {seeds[first]} at logSNR {logsnr:.4g}"
-        )
+    """Raise NonFiniteScore, naming λ and the seeds of all samples whose score is not finite."""
+    finite = torch.isfinite(score).flatten(1).all(1).tolist()
+    if not all(finite):
+        raise NonFiniteScore([s for s, ok in zip(seeds, finite, strict=True) if not ok], logsnr)
 
 
 class Slopes:

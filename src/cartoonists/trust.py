@@ -84,11 +84,14 @@ def error_row(
     density: str = "log_density_nats",
 ) -> Claim:
     """Claim row: the median error as a share of the spread of the log-densities of one model."""
-    left = int(trusted(table, density).sum())
+    finite = np.isfinite(table[density])
+    beyond = int((finite & ~trusted(table, density)).sum())
     kept = keep(table, density)
     share = bootstrap.median(kept[_error(density)] / kept[density].std())
     name = density.removesuffix("_log_density_nats").removesuffix("log_density_nats") or "PF-ODE"
-    left_out = f"{len(table) - left} of {len(table)} values beyond {TOLERANCE:g} nats/dim"
+    left_out = f"{beyond} of {len(table)} values beyond {TOLERANCE:g} nats/dim"
+    if not finite.all():
+        left_out += f", {int((~finite).sum())} not finite"
     return row(
         f"{number} numerical error of the log-density: {name}, step halving / spread "
         f"({model}, {left_out})",

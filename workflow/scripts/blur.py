@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 
 from cartoonists.artifacts import job, read_arrays, write_table
@@ -7,6 +8,7 @@ from cartoonists.degradations import degradation_curves
 from cartoonists.evaluation import table_from_arrays
 from cartoonists.flow import FlowSettings
 from cartoonists.pairs import collect_images
+from cartoonists.survivors import without_stopped
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings
@@ -19,11 +21,20 @@ with job(snakemake) as record:
         "data": (real, range(len(real))),
         "samples": (samples["images"][0], samples["seeds"]),
     }
-    tables = [
-        degradation_curves(
-            model, images, seeds, settings["strengths"], FlowSettings(**settings["flow"]), stein
-        ).assign(source=source, dimensions=model.dimensions)
-        for source, (images, seeds) in sources.items()
-        if len(images)
-    ]
-    write_table(snakemake.output[0], pd.concat(tables, ignore_index=True), record)
+
+    def curves(source, images, seeds):
+        """Of one source, and which of its images were stopped."""
+        by_seed = dict(zip(seeds, images, strict=True))
+        table, stopped = without_stopped(
+            lambda left: degradation_curves(
+                model, np.stack([by_seed[seed] for seed in left]), left, settings["strengths"],
+                FlowSettings(**settings["flow"]), stein,
+            ),
+            list(by_seed),
+        )  # fmt: skip
+        return table.assign(source=source, dimensions=model.dimensions), stopped
+
+    found = {name: curves(name, *source) for name, source in sources.items() if len(source[0])}
+    table = pd.concat([table for table, _ in found.values()], ignore_index=True)
+    stopped = {name: stopped for name, (_, stopped) in found.items()}
+    write_table(snakemake.output[0], table, record | {"stopped": stopped})

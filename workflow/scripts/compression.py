@@ -13,6 +13,7 @@ from cartoonists.data import held_out_images
 from cartoonists.evaluation import table_from_arrays
 from cartoonists.flow import FlowSettings
 from cartoonists.pairs import collect_images
+from cartoonists.survivors import without_stopped
 
 with job(snakemake) as record:
     params = snakemake.params
@@ -25,9 +26,13 @@ with job(snakemake) as record:
     pairs = pd.read_csv(snakemake.input.pairs)
     n = settings.n_images
     real = held_out_images(params.model["data"], model.pixel_shape, n, params.data_dir)
-    tables = [data_rows(model, real, settings, stein)] if len(real) else []
-    tables.append(sample_rows(model, pairs, found, settings, stein))
+    tables, stopped = [sample_rows(model, pairs, found, settings, stein)], []
+    if len(real):
+        data, stopped = without_stopped(
+            lambda left: data_rows(model, real[left], left, settings, stein), range(len(real))
+        )
+        tables.insert(0, data)
     table = pd.concat(tables, ignore_index=True)
-    write_table(snakemake.output.table, table, record)
+    write_table(snakemake.output.table, table, record | {"stopped": stopped})
     correlations = density_correlations(table, Bootstrap(**params.bootstrap))
     write_table(snakemake.output.correlations, correlations, record)

@@ -6,6 +6,7 @@ from cartoonists.classifier import bundled_classifiers, load_classifier
 from cartoonists.control import ControlSettings, alignment_table, model_control
 from cartoonists.evaluation import table_from_arrays
 from cartoonists.flow import FlowSettings
+from cartoonists.survivors import without_stopped
 
 with job(snakemake) as record:
     params, options = snakemake.params, snakemake.params.settings
@@ -15,13 +16,17 @@ with job(snakemake) as record:
     seeds = range(params.seed, params.seed + params.n_samples)
     data = params.model["data"]
     classifier = load_classifier(data) if data in bundled_classifiers() else None
-    table, images = model_control(model, seeds, settings, stein, classifier)
-    write_table(snakemake.output.table, table, record)
+    (table, images), stopped = without_stopped(
+        lambda left: model_control(model, left, settings, stein, classifier), seeds
+    )
+    write_table(snakemake.output.table, table, record | {"stopped": stopped})
     arrays = {
         "quantiles": np.array(sorted(settings.quantiles)),
         "images": images[:, : params.shown],
     }
     write_arrays(snakemake.output.images, arrays, record)
-    few = seeds[: params.n_aligned]
-    table = alignment_table(model, few, settings.steps, settings.width, posterior=stein)
-    write_table(snakemake.output.alignment, table, record)
+    table, stopped = without_stopped(
+        lambda left: alignment_table(model, left, settings.steps, settings.width, posterior=stein),
+        seeds[: params.n_aligned],
+    )
+    write_table(snakemake.output.alignment, table, record | {"stopped": stopped})

@@ -2,6 +2,7 @@ from cartoonists.artifacts import job, read_arrays, write_table
 from cartoonists.checkpoints import load_model
 from cartoonists.data import held_out_images
 from cartoonists.evaluation import LikelihoodSettings, image_log_densities, table_from_arrays
+from cartoonists.survivors import with_stopped, without_stopped
 
 with job(snakemake) as record:
     params = snakemake.params
@@ -9,7 +10,10 @@ with job(snakemake) as record:
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     first, end = params.images
     images = held_out_images(params.model["data"], model.pixel_shape, end, params.data_dir)
-    chosen = range(first, max(first, len(images)))
     settings = LikelihoodSettings(**params.settings)
-    table = image_log_densities(model, stein, images[first:], chosen, settings)
-    write_table(snakemake.output[0], table, record)
+    table, stopped = without_stopped(
+        lambda chosen: image_log_densities(model, stein, images[chosen], chosen, settings),
+        range(first, max(first, len(images))),
+    )
+    table = with_stopped(table, stopped, key="image")
+    write_table(snakemake.output[0], table, record | {"stopped": stopped})

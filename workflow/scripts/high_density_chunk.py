@@ -7,26 +7,34 @@ from cartoonists.evaluation import table_from_arrays
 from cartoonists.flow import FlowSettings
 from cartoonists.measures import image_measures
 from cartoonists.pairs import high_density_pairs, pair_log_densities
+from cartoonists.survivors import with_stopped, without_stopped
 
 with job(snakemake) as record:
     params = snakemake.params
     model = load_model(params.model["reference"], **params.model.get("execution", {}))
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
-    pairs = high_density_pairs(
-        model,
-        model.schedule.inside(params.settings["switch_logsnr"], "high_density.switch_logsnr"),
-        range(*params.seeds),
-        base_steps=params.base_steps,
-        steps=params.settings["steps"],
-        posterior=stein,
-    )
+    switches = model.schedule.inside(params.settings["switch_logsnr"], "high_density.switch_logsnr")
     flow = FlowSettings(**params.settings["flow"])
-    densities = pair_log_densities(model, pairs, flow, stein)
+
+    def measured(seeds):
+        pairs = high_density_pairs(
+            model,
+            switches,
+            seeds,
+            base_steps=params.base_steps,
+            steps=params.settings["steps"],
+            posterior=stein,
+        )
+        return pairs, pair_log_densities(model, pairs, flow, stein)
+
+    (pairs, densities), stopped = without_stopped(measured, range(*params.seeds))
     images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
     measures = image_measures(images.reshape(-1, *images.shape[2:]))
-    write_table(snakemake.output.table, pd.concat([densities, measures], axis=1), record)
+    table = with_stopped(pd.concat([densities, measures], axis=1), stopped)
+    write_table(snakemake.output.table, table, record | {"stopped": stopped})
     arrays = {
         "seeds": np.array(pairs.seeds),
+        "stopped": np.array(stopped, dtype=int),
         "switch_logsnr": np.array(pairs.switch_logsnr),
         "images": images,
     }
