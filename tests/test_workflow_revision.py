@@ -36,7 +36,7 @@ def clone(tmp_path, monkeypatch):
 
 
 def forget():
-    for function in (revision._all_modules, revision._homes, revision._meaning):
+    for function in (revision._all_modules, revision._homes, revision._module):
         function.cache_clear()
 
 

@@ -24,10 +24,10 @@ def code_hash(source: str | Path) -> str:
         module = pending.pop()
         if module not in reached:
             reached.add(module)
-            pending |= _imported_by(module)
+            pending |= _module(module)[0]
     digest = hashlib.sha256()
     for module in sorted(reached):
-        digest.update(f"{module}\n{_meaning(module)}\n".encode())
+        digest.update(f"{module}\n{_module(module)[1]}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -68,11 +68,6 @@ def _exported(name: str) -> set[str]:
 
 
 @cache
-def _imported_by(module: str) -> set[str]:
-    return _imports(_tree(SOURCES / f"{module}.py"))
-
-
-@cache
 def _all_modules() -> set[str]:
     return {path.stem for path in SOURCES.glob("*.py")} - {"__init__"}
 
@@ -91,14 +86,14 @@ def _homes() -> dict[str, str]:
 
 
 @cache
-def _meaning(module: str) -> str:
-    """The syntax tree of a module without docstrings, as text."""
+def _module(module: str) -> tuple[set[str], str]:
+    """What a module imports, and its syntax tree without docstrings as text; parsed once."""
     tree = _tree(SOURCES / f"{module}.py")
+    imported = _imports(tree)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not body:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not node.body:
             continue
-        first = body[0]
+        first = node.body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+            node.body = node.body[1:] or [ast.Pass()]
+    return imported, ast.dump(tree)

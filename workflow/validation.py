@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+
+# jsonschema would import a checker of IRIs that compiles dozens of grammars, most of the time of a
+# run with nothing to do (benchmarks/workflow_cost.py), for a format that the schema does not have.
+_IRI = "rfc3987_syntax"
+sys.modules.setdefault(_IRI, None)  # type: ignore[arg-type]  # an import of None fails
+from jsonschema import Draft202012Validator, ValidationError  # noqa: E402
+
+if sys.modules[_IRI] is None:
+    del sys.modules[_IRI]
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
