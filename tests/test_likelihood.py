@@ -19,6 +19,7 @@ from cartoonists import (
 )
 from cartoonists.bases import Cosine
 from cartoonists.data import PixelScaling
+from cartoonists.streams import Streams
 
 
 def observed_order(target, x, solver, steps):
@@ -124,6 +125,42 @@ def test_fresh_probes_are_quieter_than_kept_ones():
         )  # fmt: skip
         spread[fresh] = path.log_density.std().item()
     assert spread[True] < 0.7 * spread[False]
+
+
+def test_differences_have_the_score_itself_and_an_error_odd_in_the_probe(monkeypatch):
+    """(s(x + hv) - s(x))/h: error of first order in h, which +v and -v cancel to second order."""
+    from cartoonists import divergence
+
+    target = mixture(6, seed=5, anisotropic=True)
+    x = target.sample(4, seed=1, logsnr=0.0)
+    v = Streams(range(4), "probes").rademacher(target.shape)
+    exact = (v * target.score_and_hvp(x, 0.0, v)[1]).sum(1)
+    single, paired = [], []
+    for step in (0.02, 0.01):
+        monkeypatch.setattr(divergence, "STEP", step)
+        sides = []
+        for sign in (1.0, -1.0):
+            estimator = divergence.make_divergence("difference", range(4))
+            monkeypatch.setattr(estimator, "_draw", lambda shape, probe=sign * v: [probe])
+            at = estimator(target, x, 0.0)
+            torch.testing.assert_close(at.score, target.score(x, 0.0), rtol=1e-12, atol=1e-12)
+            sides.append(at.laplacian - exact)
+        single.append(sides[0].norm().item())
+        paired.append((sides[0] + sides[1]).norm().item())
+    assert 1.8 < single[0] / single[1] < 2.2
+    assert 3.5 < paired[0] / paired[1] < 4.5
+
+
+def test_differences_give_the_log_density_of_derivatives_with_the_same_probes():
+    target = mixture(16, seed=6, anisotropic=True)
+    x = target.sample(16, seed=2)
+    options = {"steps": 24, "solver": "adams", "probes": 2, "seed": 3}
+    exact = ode_log_density(target, x, divergence="exact", steps=24, solver="adams").log_density
+    derived = ode_log_density(target, x, divergence="hutchinson", **options)
+    differed = ode_log_density(target, x, divergence="difference", **options)
+    assert (differed.nfe, derived.nfe) == (3 * 25, 2 * 25)
+    noise = (derived.log_density - exact).std()
+    assert (differed.log_density - derived.log_density).std() < 0.05 * noise
 
 
 def test_more_probes_divide_the_variance():

@@ -11,6 +11,8 @@ from cartoonists.schedules import Time
 from cartoonists.scores import ScoreModel, _dot
 from cartoonists.streams import Streams
 
+STEP = 3e-3  # of a difference, in σ: measured in benchmarks/hutchinson_cost.py
+
 
 @dataclass(frozen=True)
 class Derivatives:
@@ -26,7 +28,10 @@ class Derivatives:
 
 
 class Divergence(ABC):
-    """A way to obtain the traces that formula (★) needs; ``cost`` counts network evaluations."""
+    """A way to obtain the traces that formula (★) needs; ``cost`` counts network evaluations.
+
+    An evaluation with its vector-Jacobian product, about two plain ones, counts as one.
+    """
 
     cost: int
 
@@ -88,18 +93,46 @@ class HutchinsonDivergence(Divergence):
             self._kept = vectors
         return vectors
 
+    def _products(
+        self, model: ScoreModel, x: Tensor, logsnr: Time, probes: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The score, and H v of each probe."""
+        pairs = [model.score_and_hvp(x, logsnr, v) for v in probes]
+        return pairs[-1][0], [product for _, product in pairs]
+
     def __call__(self, model, x, logsnr, projected=False):
-        traces, projections, score = [], [], None
-        for v in self._draw(model.shape):
-            v = v.to(x)
-            score, product = model.score_and_hvp(x, logsnr, v)
-            traces.append(_dot(v, product))
-            if projected:
-                unit = _unit(score)
-                orthogonal = v - unit * _dot(unit, v).view(-1, *[1] * len(model.shape))
-                projections.append(_dot(orthogonal, product))
-        mean = torch.stack(traces).mean(0)
-        return Derivatives(score, mean, torch.stack(projections).mean(0) if projected else None)
+        probes = [v.to(x) for v in self._draw(model.shape)]
+        score, products = self._products(model, x, logsnr, probes)
+        mean = _mean_dot(probes, products)
+        if not projected:
+            return Derivatives(score, mean)
+        unit = _unit(score)
+        tangent = [v - unit * _dot(unit, v).view(-1, *[1] * len(model.shape)) for v in probes]
+        return Derivatives(score, mean, _mean_dot(tangent, products))
+
+
+class DifferenceDivergence(HutchinsonDivergence):
+    """Hutchinson's estimate without derivatives, ``H v ≈ (s(x + h v) - s(x))/h`` with h = STEP σ.
+
+    One call of the network on 1 + ``probes`` times the batch, and no stored activations.  The score
+    is that of x itself; the error ``½ h Σ_ijk v_i v_j v_k ∂_k H_ij`` is odd in v: to first order in
+    h, Rademacher probes add noise and no bias.  Rounding of a float32 network adds noise as 1/h,
+    and what it rounds hangs on the batch.  docs/benchmarks.md has both, and the cost.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.cost = 1 + self.probes
+
+    def _products(self, model, x, logsnr, probes):
+        h = STEP * model.schedule.sigma(logsnr)
+        points = torch.cat([x, *(x + h * v for v in probes)])
+        score, *moved = model.score(points, logsnr).split(len(x))
+        return score, [(there - score) / h for there in moved]
+
+
+def _mean_dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    return torch.stack([_dot(a, b) for a, b in zip(left, right, strict=True)]).mean(0)
 
 
 def _unit(score: Tensor) -> Tensor:
@@ -110,11 +143,13 @@ def _unit(score: Tensor) -> Tensor:
 def make_divergence(
     kind: str, seeds, probes: int = 1, basis: Basis | None = None, fresh: bool = True
 ):
-    """*none*, *exact* or *hutchinson*; the probes' streams are keyed by the samples' seeds."""
+    """*none*, *exact*, *hutchinson* or *difference*; probes' streams are keyed by the seeds."""
     if kind == "none":
         return NoDivergence()
     if kind == "exact":
         return ExactDivergence()
     if kind == "hutchinson":
         return HutchinsonDivergence(Streams(seeds, "probes"), probes, basis, fresh)
-    raise ValueError(f"divergence: {kind!r} found, allowed: none, exact, hutchinson")
+    if kind == "difference":
+        return DifferenceDivergence(Streams(seeds, "probes"), probes, basis, fresh)
+    raise ValueError(f"divergence: {kind!r} found, allowed: none, exact, hutchinson, difference")
