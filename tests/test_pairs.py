@@ -10,10 +10,13 @@ from cartoonists.checkpoints import ImageModel
 from cartoonists.data import PixelScaling
 from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.pairs import (
+    BoundSettings,
+    bound_gains,
     collect_images,
     gains,
     high_density_pairs,
     on_grid,
+    pair_bounds,
     pair_log_densities,
 )
 from cartoonists.sampling import follow_high_density
@@ -83,6 +86,43 @@ def test_gain_on_a_gaussian_is_what_the_hd_ode_promises():
     bits = -(true.numpy() - 36 * np.log(256 * 0.25)) / (36 * np.log(2))
     np.testing.assert_allclose(table["bits_per_dim"], bits, atol=0.01)
     assert table["tracked_log_density_nats"].notna().sum() == 24
+
+
+def test_bounds_of_a_gaussian_are_its_log_density():
+    """The chain is exact there, so IWAE and the tracked value are log p without noise."""
+    _, target = gaussian_images()
+    pairs = high_density_pairs(target, [-2.0, 0.0, 2.0], range(7, 13), base_steps=40, steps=80)
+    settings = BoundSettings(n_pairs=4, switch_logsnr=[-3.0, 3.0], paths=2)
+    table = pair_bounds(target, pairs, settings, first_seed=7, base_steps=40)
+    assert table["seed"].tolist() == 3 * [7, 8, 9, 10]
+    assert table["switch_logsnr"].dropna().tolist() == 4 * [-2.0] + 4 * [2.0]
+    ends = [pairs.ordinary, pairs.high_density[0], pairs.high_density[2]]
+    true = target.log_prob(torch.cat([x[:4] for x in ends])).numpy()
+    np.testing.assert_allclose(table["iwae_log_density_nats"], true, atol=1e-8)
+    np.testing.assert_allclose(table["elbo_log_density_nats"], true, atol=1e-8)
+    assert table["elbo_error_nats"].max() < 1e-8
+    table["tracked_log_density_nats"] = [*true[:4], *8 * [np.nan]]
+    gain = bound_gains(table)
+    assert gain.columns.tolist() == [-2.0, 2.0]
+    np.testing.assert_allclose(gain[-2.0], true[4:8] - true[:4], atol=1e-8)
+
+
+def test_bounds_lie_below_the_density_and_prove_the_gain_of_a_mixture():
+    target = mixture(32)
+    pairs = high_density_pairs(target, [-1.0], range(24), base_steps=24, steps=40)
+    settings = BoundSettings(n_pairs=24, switch_logsnr=[-1.0], paths=3)
+    table = pair_bounds(target, pairs, settings, first_seed=0, base_steps=24)
+    assert (table["elbo_log_density_nats"] <= table["iwae_log_density_nats"]).all()
+    assert table["elbo_error_nats"].gt(0).all()
+    true = target.log_prob(torch.cat([pairs.ordinary, pairs.high_density[0]])).numpy()
+    table["tracked_log_density_nats"] = [*pairs.tracked.numpy(), *24 * [np.nan]]
+    gain = bound_gains(table)[pairs.switch_logsnr[0]]
+    assert 0 < gain.mean() < (true[24:] - true[:24]).mean()
+    late = pair_bounds(target, pairs, BoundSettings(2, [-1.0], 1), first_seed=0, base_steps=24)
+    behind = pair_bounds(target, pairs, settings, first_seed=-24, base_steps=24)
+    assert len(late) == 4 and len(behind) == 0
+    keys = ["seed", "sample", "switch_logsnr"]
+    assert table.merge(behind, how="left", on=keys)["elbo_error_nats_y"].isna().all()
 
 
 def test_flow_log_density_is_of_fourth_order_and_the_seeds_alone():

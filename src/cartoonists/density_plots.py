@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.claims import Bootstrap, Interval
-from cartoonists.pairs import gains
+from cartoonists.pairs import bound_gains, gains
 from cartoonists.plots import PALETTE, keep_on, legend_above, median_band, panels
 from cartoonists.trust import keep_whole
 
@@ -116,7 +116,12 @@ def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
         values = gains(table)
         switches = list(values.columns)
         pairs = values.dropna().to_numpy()  # of seeds that can be trusted at every switch point
-        median_band(column[0], switches, pairs, marker="o", markersize=4)
+        label = "PF-ODE, median and band"
+        median_band(column[0], switches, pairs, marker="o", markersize=4, label=label)
+        bounds = bound_gains(table)
+        found = [bootstrap.mean(bounds[s]) for s in bounds]
+        label = "IWAE of HD - tracked, mean"
+        _with_bars(column[0], list(bounds), found, fmt="s", color="C1", label=label)
         column[0].axhline(0, color="0.3", linewidth=0.8)
         column[0].axhline(table["dimensions"].iloc[0] / 2, color="0.3", linestyle=":")
         shares = [bootstrap.mean((values[s].dropna() > 0).astype(float)) for s in switches]
@@ -125,6 +130,7 @@ def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
         column[1].set_ylim(-0.05, 1.05)
         column[1].set_xlabel(SWITCH)
     axes[0, 0].set_ylabel("log-density, HD - ordinary\n[nats]")
+    legend_above(figure, axes[0, 0])
     axes[1, 0].set_ylabel("share of pairs,\nHD higher")
     return figure
 

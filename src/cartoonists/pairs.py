@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cartoonists.checkpoints import ImageModel
 from cartoonists.flow import FlowSettings, flow_log_density
-from cartoonists.likelihood import bits_per_dim
+from cartoonists.likelihood import bits_per_dim, elbo
 from cartoonists.sampling import follow_high_density, split_steps
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
@@ -130,6 +130,73 @@ def pair_log_densities(
     for switch, x in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
         parts.append(rows("high-density", switch, x))
     return pd.concat(parts, ignore_index=True)
+
+
+BOUNDS = ["elbo_log_density_nats", "iwae_log_density_nats", "elbo_error_nats"]
+
+
+@dataclass(frozen=True)
+class BoundSettings:
+    """IWAE-K for the pairs of the first ``n_pairs`` seeds, at the switches nearest to these."""
+
+    n_pairs: int
+    switch_logsnr: Sequence[float]
+    paths: int
+
+
+def pair_bounds(
+    model: ScoreModel,
+    pairs: HighDensityPairs,
+    settings: BoundSettings,
+    *,
+    first_seed: int,
+    base_steps: int,
+    posterior: Posterior | None = None,
+) -> pd.DataFrame:
+    """Lower bounds on log p^N, the density of the chain that drew the ordinary samples, in nats.
+
+    ELBO and IWAE hold for any point, so for HD samples too.  From above only samples of the chain
+    are bounded, by their tracked r in the mean: ``E IWAE(HD) > E r(ordinary)`` proves that HD
+    samples are the denser ones under p^N.  The grid is the base path's; seeds from ``first_seed``
+    + n_pairs on are left out.  Keys ``seed``, ``sample`` and ``switch_logsnr`` as in
+    `pair_log_densities`; ``elbo_error_nats`` by step halving, though the bounds hold at any step.
+    """
+    schedule = model.schedule
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, base_steps)
+    chosen = [i for i, seed in enumerate(pairs.seeds) if seed < first_seed + settings.n_pairs]
+    seeds = [pairs.seeds[i] for i in chosen]
+    nearest = {
+        min(range(len(pairs.switch_logsnr)), key=lambda i: abs(pairs.switch_logsnr[i] - wanted))
+        for wanted in settings.switch_logsnr
+    }
+    kinds = [("ordinary", float("nan"), pairs.ordinary)]
+    for i in sorted(nearest):
+        kinds.append(("high-density", pairs.switch_logsnr[i], pairs.high_density[i]))
+    parts = []
+    for sample, switch, x in kinds if chosen else ():
+        found = elbo(
+            model, x[chosen], paths=settings.paths, seeds=seeds, posterior=posterior, grid=grid
+        )
+        columns = {"seed": seeds, "sample": sample, "switch_logsnr": switch}
+        values = dict(zip(BOUNDS, (found.elbo, found.iwae, found.error), strict=True))
+        parts.append(pd.DataFrame(columns | values))
+    if not parts:  # a chunk behind the last bounded pair
+        keys = {"seed": int, "sample": str, "switch_logsnr": float}
+        return pd.DataFrame(columns=[*keys, *BOUNDS], dtype=float).astype(keys)
+    return pd.concat(parts, ignore_index=True)
+
+
+def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:
+    """IWAE of HD minus *tracked*, or *iwae*, of the ordinary sample, columns as those of `gains`.
+
+    Of the pairs that have bounds.  Against *tracked* its mean is at most the mean gain in log p^N;
+    against *iwae* it compares two lower bounds, and proves nothing.
+    """
+    bounded = table[table["iwae_log_density_nats"].notna()]
+    ordinary = bounded[bounded["sample"] == "ordinary"].set_index("seed")
+    branch = bounded[bounded["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values="iwae_log_density_nats")
+    return values.sub(ordinary[f"{of_ordinary}_log_density_nats"], axis=0)
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:

@@ -27,7 +27,8 @@ rule high_density_chunk:
         seeds=lambda w: chunk_range(config["seed"], int(w.chunk), config["chunk_size"]),
         # the base path is the one whose samples likelihood.csv describes
         base_steps=config["likelihood"]["estimators"]["sde_steps"],
-        settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow")},
+        settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow", "bounds")},
+        first_seed=config["seed"],
         code=code_hash("workflow/scripts/high_density_chunk.py"),
     script:
         "../scripts/high_density_chunk.py"

@@ -6,7 +6,7 @@ from cartoonists.checkpoints import load_model
 from cartoonists.evaluation import table_from_arrays
 from cartoonists.flow import FlowSettings
 from cartoonists.measures import image_measures
-from cartoonists.pairs import high_density_pairs, pair_log_densities
+from cartoonists.pairs import BoundSettings, high_density_pairs, pair_bounds, pair_log_densities
 from cartoonists.survivors import with_stopped, without_stopped
 
 with job(snakemake) as record:
@@ -15,6 +15,7 @@ with job(snakemake) as record:
     stein = table_from_arrays(read_arrays(snakemake.input.stein)[0])
     switches = model.schedule.inside(params.settings["switch_logsnr"], "high_density.switch_logsnr")
     flow = FlowSettings(**params.settings["flow"])
+    bounds = BoundSettings(**params.settings["bounds"])
 
     def measured(seeds):
         pairs = high_density_pairs(
@@ -25,7 +26,16 @@ with job(snakemake) as record:
             steps=params.settings["steps"],
             posterior=stein,
         )
-        return pairs, pair_log_densities(model, pairs, flow, stein)
+        densities = pair_log_densities(model, pairs, flow, stein)
+        bounded = pair_bounds(
+            model,
+            pairs,
+            bounds,
+            first_seed=params.first_seed,
+            base_steps=params.base_steps,
+            posterior=stein,
+        )
+        return pairs, densities.merge(bounded, how="left", on=["seed", "sample", "switch_logsnr"])
 
     (pairs, densities), stopped = without_stopped(measured, range(*params.seeds))
     images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
