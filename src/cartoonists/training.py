@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -19,14 +18,12 @@ LOSS_BINS = 10
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run; the loss is ``E_λ w(λ) |ε - ε_θ(x_λ, λ)|²/D``.
+    """One training run; the loss is ``E_λ w(λ) |ε - ε_θ(x_λ, λ)|²/D`` with λ uniform.
 
-    ``weighting``: *likelihood* has λ uniform and ``w = 1 + 8 sigmoid(1 - λ)``: 1 is the evidence
-    lower bound (Kingma & Gao, 2023); the rest speaks for the high noise, where the loss is a
-    hundred times smaller and errors cost the bound nothing, but make PF-ODE paths of saturated
-    patches run away.  *quality* has ``w = 1/(α² + 0.03)``, nearly the error of the denoised image
-    (Karras et al., 2022, whose weight it is for data of unit variance), and draws λ from
-    ``0.7 N(0, 2.2²) + 0.3 U`` on the range: what an image shows is decided between λ = -4 and 2.
+    ``weighting``: *likelihood* has ``w = 1 + 8 sigmoid(1 - λ)``: 1 is the evidence lower bound
+    (Kingma & Gao, 2023); the rest speaks for the high noise, where the loss is a hundred times
+    smaller and errors cost the bound nothing, but make PF-ODE paths of saturated patches run away.
+    *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.
     ``precision``: *bf16* runs the network under autocast (the weights stay float32), which pays on
     processors that multiply bfloat16.  The learning rate warms up, stays, and falls linearly to
     zero over the last quarter.
@@ -53,19 +50,8 @@ class Recipe:
 
     def weight(self, logsnr: Tensor) -> Tensor:
         if self.weighting == "quality":
-            return 1 / (torch.sigmoid(logsnr) + 0.03)
+            return torch.sigmoid(2 - logsnr)
         return 1 + 8 * torch.sigmoid(1 - logsnr)
-
-    def levels(self, quantiles: Tensor) -> Tensor:
-        """logSNRs at quantiles in [0, 1) of the distribution that training draws λ from."""
-        uniform = torch.linspace(0, 1, 4001, dtype=torch.float64)
-        logsnr = self.logsnr_min + (self.logsnr_max - self.logsnr_min) * uniform
-        cumulative = uniform
-        if self.weighting == "quality":
-            bulk = torch.special.ndtr(logsnr / 2.2)
-            bulk = (bulk - bulk[0]) / (bulk[-1] - bulk[0])
-            cumulative = 0.3 * uniform + 0.7 * bulk
-        return torch.as_tensor(np.interp(quantiles, cumulative, logsnr), dtype=torch.float32)
 
     def rate(self, step: int) -> float:
         """Learning rate at a step (warm-up, plateau, linear decay over the last quarter)."""
@@ -158,7 +144,7 @@ def _batch(images, scaling, recipe, step, device):
     eps = torch.randn(x.shape, generator=generator)
     # low-discrepancy λ: one uniform offset, equally spaced points (Kingma et al., 2021)
     points = torch.arange(recipe.batch) / recipe.batch + torch.rand(1, generator=generator)
-    logsnr = recipe.levels(points % 1.0)
+    logsnr = recipe.logsnr_min + (recipe.logsnr_max - recipe.logsnr_min) * (points % 1.0)
     return x.to(device), eps.to(device), logsnr.to(device)
 
 
