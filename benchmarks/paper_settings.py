@@ -7,6 +7,7 @@ floating-point operations, parameters and stored activations are counted, not es
 operations over the rate at which a bundled network's operations were done on one core here.
 """
 
+import math
 import time
 from pathlib import Path
 
@@ -132,10 +133,14 @@ def measured_rate(repeats: int = 5) -> tuple[float, float, float]:
 
 
 def evaluations(settings: dict, derivative: float) -> float:
-    """Passes of the network a sample for the topic *likelihood*, derivatives counted in passes."""
+    """Passes of the network a sample for the topic *likelihood*, derivatives counted in passes.
+
+    Adams evaluates at every point of the grid; step halving, there, at every second one again.
+    """
     e = settings["estimators"]
     sampled = 2 * e["sde_steps"]  # two trackers
-    flow = 3 * e["ode_steps"] * derivative * e["probes"]  # two there, one back
+    fine, halved = e["ode_steps"] + 1, math.ceil(e["ode_steps"] / 2) + 1
+    flow = (3 * fine + 2 * halved) * derivative * e["probes"]  # two there, one back
     return sampled + flow + 2 * e["bound_steps"] * e["paths"]
 
 
