@@ -1,15 +1,13 @@
 """Kill runs of the ci configuration with SIGKILL at random times; the tables must be the same.
 
-    python tests/kill_runs.py RUNS [TARGET ...]     by default everything but notebooks and report
+    python tests/kill_runs.py RUNS KILLS [TARGET ...]    by default all but notebooks and report
 
-Every run starts from nothing in a copy of the clone, is killed once with its whole process group,
-and goes on with ``--rerun-incomplete``.  Prints one line a run and the count; exit status 1 where a
-table differs from that of an undisturbed run.
+Every run starts from nothing in a copy of the clone, is killed KILLS times with its whole process
+group, and goes on each time with ``--rerun-incomplete``.  Prints one line a run and the counts;
+exit status 1 where a table differs from that of an undisturbed run.
 """
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from workflow_clone import Clone
+from workflow_clone import Clone, kill
 
 TIMED = ("mode_cost.csv", "tracking_cost.csv")  # their numbers are times
 TIMED_CLAIMS = "CPU time"
@@ -50,42 +48,48 @@ def run(clone: Clone, targets: list[str], **settings) -> float:
     return time.monotonic() - start
 
 
-def start_and_kill(clone: Clone, targets: list[str], after: float, **settings) -> None:
-    """Start a run in a process group of its own, and kill the group after some seconds."""
-    command = clone.command("--cores", "2", *targets, **settings)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(**command, **quiet, start_new_session=True)
+def start_and_kill(clone: Clone, targets: list[str], after: float, **settings) -> bool:
+    """Start a run and kill its process group after some seconds; whether it still ran by then."""
+    clone.snakemake(*targets, "--unlock", **settings)  # a killed run leaves its lock
+    process = clone.start(*targets, "--rerun-incomplete", **settings)
     try:
         process.wait(after)
+        return False
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
+        return True
 
 
-def kill_runs(folder: Path, runs: int, targets: list[str], seed: int = 0, **settings) -> list[str]:
-    """Names of the tables that differ, over all runs; one line on the console for each run."""
+def kill_runs(
+    folder: Path, runs: int, targets: list[str], kills: int = 1, seed: int = 0, **settings
+) -> list[str]:
+    """Names of the tables that differ, over all runs; one line on the console for each run.
+
+    Each run is killed ``kills`` times, once in each of as many parts of an undisturbed run's time.
+    """
     whole = Clone(folder / "whole")
     seconds = run(whole, targets, **settings)
-    expected, chance, differing = tables(whole), random.Random(seed), []
+    expected, chance, differing, killed = tables(whole), random.Random(seed), [], 0
     for number in range(1, runs + 1):
-        clone = Clone(folder / f"killed-{number}")
-        after = chance.uniform(0, seconds)
-        start_and_kill(clone, targets, after, **settings)
-        there = len(tables(clone))
+        clone, there = Clone(folder / f"killed-{number}"), []
+        for _ in range(kills):
+            if start_and_kill(clone, targets, chance.uniform(0, seconds / kills), **settings):
+                there.append(len(tables(clone)))
         run(clone, targets, **settings)
         found = tables(clone)
         wrong = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
         differing += wrong
+        killed += len(there)
         print(
-            f"run {number}: killed after {after:.0f} s with {there} of {len(expected)} tables, "
+            f"run {number}: killed with {', '.join(map(str, there))} of {len(expected)} tables, "
             f"{len(wrong)} differ {' '.join(wrong)}",
             flush=True,
         )
-    print(f"{runs} runs killed, {len(expected)} tables each, {len(differing)} differ")
+    print(f"{killed} kills in {runs} runs, {len(expected)} tables each, {len(differing)} differ")
     return differing
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        chosen = sys.argv[2:] or ["results/claims.csv"]
-        sys.exit(bool(kill_runs(Path(folder), int(sys.argv[1]), chosen)))
+        chosen = sys.argv[3:] or ["results/claims.csv"]
+        sys.exit(bool(kill_runs(Path(folder), int(sys.argv[1]), chosen, int(sys.argv[2]))))

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +44,21 @@ class Clone:
         command = self.command("--cores", "2", *arguments, **settings)
         return subprocess.run(**command, capture_output=True, text=True)
 
+    def start(self, *arguments: str, **settings) -> subprocess.Popen:
+        """A run in a process group of its own, for `kill`."""
+        command = self.command("--cores", "2", *arguments, **settings)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(**command, **quiet, start_new_session=True)
+
     def planned(self, *targets: str, **settings) -> dict[str, int]:
         """Jobs that a run would do: rule name to number."""
         done = self.snakemake(*targets, "--dry-run", "--quiet", "rules", **settings)
         assert done.returncode == 0, done.stdout + done.stderr
         table = (done.stdout + done.stderr).partition("Job stats:")[2].split("\n\n")[0]
         return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def kill(process: subprocess.Popen) -> None:
+    """SIGKILL to a run's whole process group."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -183,21 +183,21 @@ def _resume(path, network, average, optimiser) -> dict:
 
 
 class _LossLog:
-    """Mean loss per λ bin, a CSV row every 100 steps; rows past the resumed step are dropped."""
+    """Mean loss per λ bin, a CSV row every 100 steps; rows past the resumed step are dropped.
+
+    The file is written whole each time: a run that is killed leaves no half of a row in it.
+    """
 
     every = 100
 
     def __init__(self, path: Path, recipe: Recipe, state: dict):
         self.path, self.recipe, step = Path(path), recipe, state["step"]
         self.columns = ["step", "loss", *(f"loss_bin_{i}" for i in range(LOSS_BINS))]
-        rows = []
+        self.rows: list[list[str]] = []
         if self.path.exists() and step:
             with self.path.open() as stream:
-                rows = [row for row in csv.reader(stream)][1:]
-        with self.path.open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(self.columns)
-            writer.writerows(row for row in rows if int(row[0]) <= step)
+                rows = list(csv.reader(stream))[1:]
+            self.rows = [row for row in rows if int(row[0]) <= step]
         self._reset()
         if "log" in state:
             self.sums, self.counts = state["log"]["sums"], state["log"]["counts"]
@@ -215,7 +215,8 @@ class _LossLog:
 
     def _write(self, step: int) -> None:
         means = self.sums / self.counts
-        with self.path.open("a", newline="") as stream:
-            overall = (self.sums.sum() / self.counts.sum()).item()
-            csv.writer(stream).writerow([step, f"{overall:.6f}", *(f"{m:.6f}" for m in means)])
+        overall = (self.sums.sum() / self.counts.sum()).item()
+        self.rows.append([str(step), f"{overall:.6f}", *(f"{m:.6f}" for m in means)])
+        with atomic(self.path) as temporary, temporary.open("w", newline="") as stream:
+            csv.writer(stream).writerows([self.columns, *self.rows])
         self._reset()

@@ -1,9 +1,9 @@
-import os
+import shutil
 from pathlib import Path
 
 import torch
 
-from cartoonists.artifacts import job
+from cartoonists.artifacts import atomic, job
 from cartoonists.checkpoints import build_network, load_model, save_model, write_card
 from cartoonists.data import LOADERS, PixelScaling, find_dataset
 from cartoonists.evaluation import held_out_bound
@@ -23,10 +23,14 @@ with job(snakemake):
     loss = Path(f"{params.state}.csv")  # the log resumes with the state
     loss.parent.mkdir(parents=True, exist_ok=True)
     images = torch.from_numpy(training.images.copy())
-    average = train(network, images, scaling, recipe, Path(params.state), loss)
+    average = train(
+        network, images, scaling, recipe, Path(params.state), loss,
+        save_every_s=settings.get("save_every_s", 120.0),
+    )  # fmt: skip
     card = make_card(dataset, training.images, scaling, recipe, settings)
     weights = Path(snakemake.output.weights)
     card = save_model(weights, average, card)
     bound = held_out_bound(load_model(weights), test.images, **settings["held_out"])
     write_card(Path(snakemake.output.card), card | {"held_out": bound})
-    os.replace(loss, snakemake.output.loss)
+    with atomic(snakemake.output.loss) as temporary:
+        shutil.copyfile(loss, temporary)
