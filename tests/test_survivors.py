@@ -26,7 +26,10 @@ LIKELIHOOD = {
     "sde_steps": 8, "ode_solver": "adams", "ode_steps": 8, "bound_steps": 4, "paths": 2,
     "probes": 1,
 }  # fmt: skip
-PAIRS = {"switch_logsnr": [-2.5, 2.5], "steps": 16, "flow": {"steps": 8, "probes": 1}}
+PAIRS = {
+    "switch_logsnr": [-2.5, 2.5], "steps": 16, "flow": {"steps": 8, "probes": 1},
+    "bounds": {"n_pairs": 5, "switch_logsnr": [2.5], "paths": 1},
+}  # fmt: skip
 
 
 def images_model(limit=np.inf):
@@ -65,7 +68,16 @@ def likelihood(folder, monkeypatch, model):
 
 def high_density(folder, monkeypatch, model):
     output = SimpleNamespace(table=folder / "pairs.csv", images=folder / "pairs.npz")
-    run(folder, monkeypatch, "high_density_chunk", model, output, settings=PAIRS, base_steps=8)
+    run(
+        folder,
+        monkeypatch,
+        "high_density_chunk",
+        model,
+        output,
+        settings=PAIRS,
+        base_steps=8,
+        first_seed=0,
+    )
     return pd.read_csv(output.table), read_record(output.table)["stopped"]
 
 
