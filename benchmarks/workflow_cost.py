@@ -1,0 +1,115 @@
+"""What the workflow itself costs: with nothing to do, and in imports.
+
+    python benchmarks/workflow_cost.py FOLDER [--repeats 5]
+
+FOLDER is a clone in which the default run has ended.  Writes workflow_idle.csv (seconds of
+``snakemake`` with nothing to do) and workflow_imports.csv (processor seconds that the imports of a
+script take, times its jobs, against the processor time of all jobs in results/benchmarks).
+"""
+
+import argparse
+import ast
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from interleaved import write
+
+RULE = re.compile(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n((?:[ \t].*\n|\n)*)", re.M)
+IDLE = ["-m", "snakemake", "--cores", "1", "--quiet", "all"]
+
+
+def field(block: str, name: str) -> str | None:
+    found = re.search(rf'^    {name}:\n        "([^"]+)"', block, re.M)
+    return found[1] if found else None
+
+
+def rules(folder: Path) -> dict[str, tuple[re.Pattern, str]]:
+    """Of each rule the files of its measured times, as a pattern, and its script or notebook."""
+    found: dict[str, tuple[re.Pattern, str]] = {}
+    for path in sorted((folder / "workflow" / "rules").glob("*.smk")):
+        for match in RULE.finditer(path.read_text()):
+            name, block = match[1] or match[3], match[4]
+            code = field(block, "script") or field(block, "notebook")
+            if code is None and match[2] in found:
+                code = found[match[2]][1]
+            times = field(block, "benchmark")
+            if code and times:
+                pattern = re.sub(r"\\\{\w+(,[^}]*)?\\\}", "[^/]+", re.escape(times))
+                found[name] = re.compile(pattern), code
+    return found
+
+
+def import_seconds(script: Path, folder: Path, repeats: int) -> float:
+    """Least processor seconds of an interpreter that runs the script's top-level imports."""
+    tree = ast.parse(script.read_text())
+    lines = [ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    environment = {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    seconds = []
+    for _ in range(repeats):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(seconds)
+
+
+def imports(folder: Path, repeats: int) -> pd.DataFrame:
+    """A row a script: jobs, seconds of imports, seconds of all of its jobs."""
+    measured = {path.relative_to(folder).as_posix(): pd.read_csv(path, sep="\t")["cpu_time"].sum()
+                for path in (folder / "results" / "benchmarks").rglob("*.tsv")}  # fmt: skip
+    rows: dict[str, dict] = {}
+    for pattern, code in rules(folder).values():
+        jobs = [name for name in measured if pattern.fullmatch(name)]
+        script = folder / "workflow" / "rules" / code
+        if not jobs or script.suffix != ".py":
+            continue
+        row = rows.setdefault(
+            script.stem,
+            {"script": script.stem, "jobs": 0, "job_cpu_s": 0.0,
+             "import_cpu_s": import_seconds(script, folder, repeats)},
+        )  # fmt: skip
+        row["jobs"] += len(jobs)
+        row["job_cpu_s"] += sum(measured.pop(name) for name in jobs)
+    table = pd.DataFrame(rows.values())
+    table["imports_cpu_s"] = table["jobs"] * table["import_cpu_s"]
+    rest = {"script": "(notebooks and the rest)", "jobs": len(measured),
+            "job_cpu_s": sum(measured.values())}  # fmt: skip
+    table = pd.concat([table, pd.DataFrame([rest])], ignore_index=True)
+    total = {"script": "all", "jobs": table["jobs"].sum(), "job_cpu_s": table["job_cpu_s"].sum(),
+             "imports_cpu_s": table["imports_cpu_s"].sum()}  # fmt: skip
+    table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
+    table["share_of_run"] = table["imports_cpu_s"] / total["job_cpu_s"]
+    return table.sort_values("imports_cpu_s", ascending=False)
+
+
+def idle(folder: Path, repeats: int) -> pd.DataFrame:
+    """Seconds of ``snakemake`` where all results are there."""
+    rows = []
+    for repeat in range(repeats):
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run([sys.executable, *IDLE], cwd=folder, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        rows.append({"repeat": repeat, "clock_s": time.perf_counter() - start, "cpu_s": cpu})
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=("idle", "imports"))
+    given = parser.parse_args()
+    if given.only in (None, "idle"):
+        print(write("workflow_idle", idle(given.folder.resolve(), given.repeats)))
+    if given.only in (None, "imports"):
+        print(write("workflow_imports", imports(given.folder.resolve(), min(given.repeats, 3))))
+
+
+if __name__ == "__main__":
+    main()
