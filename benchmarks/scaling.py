@@ -116,6 +116,7 @@ def draw(table: pd.DataFrame, fits: pd.DataFrame) -> None:
         axis.loglog(of["size"], of["seconds"], marker="o", label="measured")
         ideal = of["seconds"].iloc[-1] * of["size"] / of["size"].iloc[-1]
         axis.loglog(of["size"], ideal, color="0.3", ls="--", label="expected exponent 1")
+        axis.set_xscale("log", base=2)
         axis.set_xlabel(f"{quantity} (exponent {fit['exponent']:.2f})")
     axes[0, 0].set_ylabel("processor seconds")
     plots.legend_above(figure, axes[0, 0], 2)
