@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from cartoonists.claims import Interval
 from cartoonists.plots import PALETTE
 
 CURVES = {"newton": "highest mode (Newton)", "mode": "mode ODE", "hd": "HD-ODE"}
@@ -153,3 +154,56 @@ def sandwich_widths(table: pd.DataFrame) -> Figure:
     axis.set(xlabel="", ylabel="mean gap [nats/dim]")
     sns.move_legend(axis, "best", title=None)
     return figure
+
+
+def second_score_bias(levels: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Both halves by a second score: the network's over λ, and the totals of all models.
+
+    ``levels`` as `second_score.second_score` gives them, ``table`` as `second_score.brackets`.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
+    network = levels[levels["model"] == "network"]
+    for i, (half, part) in enumerate(network.groupby("half", sort=False)):
+        for name, style in {"integrand": "-", "gain": ":"}.items():
+            x, y, error = _binned(part.sort_values("logsnr"), name, 4)
+            left.plot(x, y, style, color=f"C{i}", label=f"{half}, {name}")
+            left.fill_between(
+                x, y - 1.96 * error, y + 1.96 * error, color=f"C{i}", alpha=0.15, linewidth=0
+            )
+    left.set(xlabel="λ (logSNR)", ylabel="nats a unit of λ", title="the network")
+    left.axhline(0, color="0.3", linewidth=0.8)
+    left.legend(fontsize=7)
+    _brackets(right, table)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    return figure
+
+
+def _binned(part: pd.DataFrame, name: str, width: int) -> tuple[np.ndarray, ...]:
+    """Means of ``width`` neighbouring levels, with the error of values that are independent."""
+    bins = np.arange(len(part)) // width
+    grouped = part.groupby(bins)
+    error = grouped[f"{name}_standard_error"].agg(lambda e: np.sqrt((e**2).sum()) / len(e))
+    return grouped["logsnr"].mean().to_numpy(), grouped[name].mean().to_numpy(), error.to_numpy()
+
+
+def _brackets(axis, table: pd.DataFrame) -> None:
+    markers = {"below": ">", "formula": "o", "above": "<", "measured": "s"}
+    labels = {
+        "below": "gain (from below)",
+        "formula": "integral (the formula)",
+        "above": "from above",
+        "measured": "measured",
+    }
+    for name, marker in markers.items():
+        rows = [(i, v) for i, v in enumerate(table[name]) if isinstance(v, Interval)]
+        x = [v.value for _, v in rows]
+        ends = [[v.value - v.low for _, v in rows], [v.high - v.value for _, v in rows]]
+        axis.errorbar(
+            x, [i for i, _ in rows], xerr=ends, fmt=marker, markersize=5, capsize=2,
+            label=labels[name],
+        )  # fmt: skip
+    axis.plot(table["truth"], range(len(table)), "k|", markersize=14, label="truth")
+    axis.set_yticks(range(len(table)), table["model"] + "\n" + table["half"], fontsize=8)
+    axis.invert_yaxis()
+    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.set(xlabel="nats", title="means over held-out paths")

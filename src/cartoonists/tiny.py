@@ -28,23 +28,36 @@ def shrink(images: np.ndarray) -> Tensor:
     return (small - small.mean()) / small.std()
 
 
-class TinyNetwork(nn.Module):
-    """ε(x, λ) = σ x + α F(x, λ) with F a perceptron of smooth units; x ``[n, D]``, λ ``[n]``."""
+class TinyField(nn.Module):
+    """F(x, λ), a perceptron of smooth units; x ``[n, D]``, λ ``[n]``.
 
-    def __init__(self, dimensions: int, width: int):
+    ``silent``: 0 everywhere before training.
+    """
+
+    def __init__(self, dimensions: int, width: int, silent: bool = False):
         super().__init__()
         self.body = nn.Sequential(
             nn.Linear(dimensions + 5, width), nn.SiLU(),
             nn.Linear(width, width), nn.SiLU(),
             nn.Linear(width, dimensions),
         )  # fmt: skip
+        if silent:
+            nn.init.zeros_(self.body[-1].weight)
+            nn.init.zeros_(self.body[-1].bias)
 
     def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
         level = logsnr[:, None]
         angles = level * torch.tensor([0.15, 0.45])
         features = torch.cat([x, level / 10, angles.sin(), angles.cos()], dim=1)
-        alpha, sigma = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
-        return sigma * x + alpha * self.body(features)
+        return self.body(features)
+
+
+class TinyNetwork(TinyField):
+    """ε(x, λ) = σ x + α F(x, λ): that of a Gaussian, and what the data add."""
+
+    def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
+        alpha, sigma = (torch.sigmoid(v[:, None]).sqrt() for v in (logsnr, -logsnr))
+        return sigma * x + alpha * super().forward(x, logsnr)
 
 
 def train_tiny(

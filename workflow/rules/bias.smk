@@ -1,7 +1,14 @@
 # The bias of tracked log-densities: the theorem on a closed form, the sandwich on image models.
 
 
+SECOND_SCORE = {
+    table: f"results/theory/second_score{'' if table == 'paths' else '_' + table}.csv"
+    for table in ("paths", "levels", "excess")
+}
+
+
 ruleorder: bias_closed_form > theory_table
+ruleorder: bias_second_score > theory_table
 
 
 rule bias_closed_form:
@@ -18,12 +25,33 @@ rule bias_closed_form:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        settings=config["bias"],
+        settings={k: v for k, v in config["bias"].items() if k != "second_score"},
         seed=config["seed"],
         logsnr=(config["logsnr_min"], config["logsnr_max"]),
         code=code_hash("workflow/scripts/bias_closed_form.py"),
     script:
         "../scripts/bias_closed_form.py"
+
+
+rule bias_second_score:
+    """E X of a small network, and of a Gaussian where it is known, by a score of its own paths."""
+    output:
+        **SECOND_SCORE,
+    log:
+        "results/logs/bias_second_score.log",
+    benchmark:
+        "results/benchmarks/bias_second_score.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=grows(3000),
+        runtime=grows(60),
+    params:
+        settings=config["bias"]["second_score"],
+        seed=config["seed"],
+        code=code_hash("workflow/scripts/bias_second_score.py"),
+    script:
+        "../scripts/bias_second_score.py"
 
 
 rule bias_sandwich:
@@ -50,6 +78,7 @@ rule bias_sandwich:
 rule bias_claims:
     """Claim 4: the formula for E X, and the sandwich."""
     input:
+        **SECOND_SCORE,
         closed_form="results/theory/bias_closed_form.csv",
         models=expand("results/{name}/bias.csv", name=MODELS),
     output:
@@ -74,6 +103,7 @@ rule bias_claims:
 rule bias:
     """The bias: predicted against measured, and the sandwich of each model."""
     input:
+        **SECOND_SCORE,
         closed_form="results/theory/bias_closed_form.csv",
         models=expand("results/{name}/bias.csv", name=MODELS),
         claims="results/claims/bias.csv",
@@ -85,6 +115,13 @@ rule bias:
             labels={"figure": "bias of the tracked value, predicted and measured"},
         ),
         "results/figures/bias_closed_form.svg",
+        report(
+            "results/figures/bias_second_score.png",
+            caption="../report/bias_second_score.rst",
+            category="2 Closed forms",
+            labels={"figure": "bias of a small network by a second score"},
+        ),
+        "results/figures/bias_second_score.svg",
         report(
             "results/figures/bias_sandwich.png",
             caption="../report/bias_sandwich.rst",
