@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny_models
 import yaml
+from workflow_clone import Clone
 
 from cartoonists import load_model
 from cartoonists.checkpoints import ModelSpec
@@ -98,3 +100,41 @@ def test_the_rule_that_fetches_a_model(tmp_path):
     record = json.loads((tmp_path / target).read_text())
     assert record["spec"]["source"] == model["source"]
     assert load_model(tmp_path / target).card["data"] == {"name": "cifar10"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_experiment_runs_on_foreign_formats(tmp_path):
+    """A diffusers and a latent model, without data or classifier, up to claims and figures."""
+    tiny_models.save_diffusers(tmp_path / "unet")
+    *_, embeddings = tiny_models.save_latent(tmp_path / "latent")
+    models = {
+        "tiny/unet": {"source": f"path:{tmp_path / 'unet'}", "format": "diffusers"},
+        "tiny/latent": {
+            "source": f"path:{tmp_path / 'latent'}", "format": "latent", "prompt": "a cat",
+            "embeddings": str(embeddings), "guidance": 2.0,
+        },
+    }  # fmt: skip
+    settings = {
+        "chunk_size": 6,
+        "models": models,
+        "run_models": list(models),
+        "stein": {"n_samples": 2, "points": 3, "pilot_steps": 4, "trial_samples": 1},
+        "likelihood": {"estimators": {"sde_steps": 8, "ode_steps": 4, "bound_steps": 2}},
+        "high_density": {"steps": 4, "flow": {"steps": 4}},
+        "control": {"n_samples": 3, "steps": 4, "noise_steps": 2},
+    }
+    clone = Clone(tmp_path / "clone")
+    topics = ["likelihood", "high_density", "compression", "blur", "control"]
+    wanted = [f"results/claims/{topic}.csv" for topic in topics]
+    wanted.append("results/figures/likelihood_held_out.png")  # of no image, and of latents
+    done = clone.snakemake(*wanted, **settings)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    for topic in topics:
+        claims = pd.read_csv(clone.folder / f"results/claims/{topic}.csv")["claim"]
+        assert all(claims.str.contains(model).any() for model in models), topic
+    for model in models:
+        folder = clone.folder / "results" / model
+        table = pd.read_csv(folder / "likelihood.csv")
+        assert len(table) == 12 and table["tracked_log_density_nats"].notna().all()
+        assert pd.read_csv(folder / "held_out.csv").empty  # no images of that data set here
