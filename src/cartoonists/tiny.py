@@ -42,8 +42,8 @@ class TinyField(nn.Module):
             nn.Linear(width, dimensions),
         )  # fmt: skip
         if silent:
-            nn.init.zeros_(self.body[-1].weight)
-            nn.init.zeros_(self.body[-1].bias)
+            for parameter in self.body[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
         level = logsnr[:, None]
