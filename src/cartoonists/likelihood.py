@@ -9,7 +9,6 @@ from torch import Tensor
 from cartoonists.bases import Basis
 from cartoonists.divergence import make_divergence
 from cartoonists.processes import ProbabilityFlow
-from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
 from cartoonists.solvers import Callback, Halving, integrate, integrate_adaptive
 from cartoonists.stein import Posterior, spaced_grid
@@ -67,8 +66,7 @@ def ode_log_density(
     seeds = _seeds(seed, seeds, len(x))
     x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    if posterior is not None and basis is None:
-        basis = posterior.basis
+    basis = _probe_basis(basis, posterior)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
 
@@ -106,22 +104,32 @@ def sample_ode(
     x_prior: Tensor | None = None,
     probes: int = 1,
     basis: Basis | None = None,
+    posterior: Posterior | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     grid=None,
     callback: Callback | None = None,
 ) -> Likelihood:
-    """Sample by the PF-ODE from noise (drawn, or ``x_prior``) to data, log-density tracked."""
+    """Sample by the PF-ODE from noise (drawn, or ``x_prior``) to data, log-density tracked.
+
+    Solvers, grids and probes as in `ode_log_density`.
+    """
     schedule = model.schedule
     seeds = _seeds(seed, seeds, n)
     x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
     _check_shape(model, x)
-    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps) if grid is None else grid
+    basis = _probe_basis(basis, posterior)
+    if grid is None:
+        grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     end, log_density, nfe = _flow(
         model, x, model.prior_log_prob(x), grid, solver, divergence, seeds, probes, basis,
         rtol, atol, callback,
     )  # fmt: skip
     return Likelihood(end, log_density, nfe)
+
+
+def _probe_basis(basis: Basis | None, posterior: Posterior | None) -> Basis | None:
+    return posterior.basis if basis is None and posterior is not None else basis
 
 
 def _flow(

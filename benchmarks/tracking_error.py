@@ -1,0 +1,64 @@
+"""Error of tracked log-densities of reverse-SDE samples against evaluations, with the peer.
+
+    python benchmarks/tracking_error.py [--samples 64] [--seed 0]
+
+On closed forms, where the truth is known.  Writes benchmarks/results/tracking_error.csv and
+.png/.svg.  *official*: Euler–Maruyama in uniform steps (Karczewski et al., 2024, algorithm 1).
+*table*: the posterior variance averaged over x, which is what a network has; *exact*: at each x.
+"""
+
+import argparse
+
+import pandas as pd
+import torch
+from closed_forms import RESULTS, TARGETS, summary, target
+from figures import error_curves
+from tqdm import tqdm
+
+from cartoonists import VP, track_reverse_sde
+from cartoonists.schedules import uniform_grid
+from cartoonists.stein import mixture_table, posterior_of
+
+STEPS = (8, 16, 32, 64, 128, 256, 512, 1024)
+MOST = 256  # steps of the ancestral trackers
+
+
+def runs(model, steps: int):
+    """(name, options) of every tracker at this number of steps."""
+    schedule, table = model.schedule, mixture_table(model)
+    uniform = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps)
+    spaced = table.time_grid(schedule.logsnr_min, schedule.logsnr_max, steps)
+    yield "official (Euler–Maruyama)", {"method": "euler-maruyama", "grid": uniform}
+    if steps > MOST:
+        return
+    exact = posterior_of(model)
+    yield "isotropic, table", {"posterior": table, "covariance": "isotropic", "grid": spaced}
+    yield "diagonal, table", {"posterior": table, "grid": spaced}
+    yield "diagonal, exact", {"posterior": exact, "grid": spaced}
+    yield "diagonal, exact, uniform steps", {"posterior": exact, "grid": uniform}
+
+
+def rows(samples: int, seed: int):
+    schedule = VP()
+    for name in TARGETS:
+        model = target(name, schedule)
+        for steps in STEPS:
+            for tracker, options in runs(model, steps):
+                run = track_reverse_sde(model, samples, steps, seed=seed, **options)
+                error = run.log_density - model.log_prob(run.x)
+                yield {"target": name, "method": tracker, "nfe": run.nfe, **summary(error)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    table = pd.DataFrame(tqdm(rows(settings.samples, settings.seed), unit="row"))
+    table.to_csv(RESULTS / "tracking_error.csv", index=False, float_format="%.5g")
+    error_curves(table, RESULTS / "tracking_error")
+
+
+if __name__ == "__main__":
+    main()
