@@ -112,13 +112,16 @@ def high_density_gains(
     for name in TARGETS:
         target = testbed(name, dimensions, schedule)
         for switch in switch_logsnrs:
-            high = sample_high_density(target, settings.n_samples, steps, switch, settings.seed)
+            high = sample_high_density(
+                target, settings.n_samples, steps, switch, settings.seed, divergence="none"
+            )
             ordinary = reverse_sde_path(
                 target,
                 high.x_switch,
                 high.log_density_switch,
                 uniform_grid(switch, schedule.logsnr_max, steps),
                 settings.seeds,
+                track=False,
                 purpose="ordinary sample from the switch",
             )
             columns = {
