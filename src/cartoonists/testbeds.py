@@ -113,9 +113,8 @@ def high_density_gains(
         target = testbed(name, dimensions, schedule)
         for switch in switch_logsnrs:
             high = sample_high_density(
-                target, settings.n_samples, steps, switch, settings.seed, solver="adams",
-                divergence="none",
-            )  # fmt: skip
+                target, settings.n_samples, steps, switch, settings.seed, divergence="none"
+            )
             ordinary = reverse_sde_path(
                 target,
                 high.x_switch,
