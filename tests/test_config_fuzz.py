@@ -69,11 +69,13 @@ def mutated(config: dict, chance: random.Random) -> dict:
         elif kind == "double" and isinstance(value, list):
             parent[key] = value + value
         elif kind == "add" and isinstance(value, dict):
-            value[chance.choice(("new", 0, "", "a/b", "steps"))] = chance.choice(VALUES)
+            value[chance.choice(("new", 0, "", "a/b", "steps"))] = copy.deepcopy(
+                chance.choice(VALUES)
+            )
         elif kind == "scale" and isinstance(value, int | float) and abs(value) < 1e100:
             parent[key] = value * chance.choice((-1, 0, 0.5, 2, 1000, 1e30))
         else:
-            parent[key] = chance.choice(VALUES)
+            parent[key] = copy.deepcopy(chance.choice(VALUES))
         if not config:
             break
     return config
