@@ -1,10 +1,14 @@
 """Targets of known density for the error benchmarks, and how an error is summed up."""
 
+import argparse
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from figures import error_curves
+from tqdm import tqdm
 
 from cartoonists.bases import Cosine
 from cartoonists.schedules import NoiseSchedule
@@ -61,3 +65,15 @@ def appended(rows: pd.DataFrame, path: Path) -> None:
         before = pd.read_csv(path)
         rows = pd.concat([before[~before["model"].isin(rows["model"])], rows])
     rows.to_csv(path, index=False, float_format="%.5g")
+
+
+def benchmark(doc: str, rows: Callable[[int, int], Iterable[dict]], name: str, **figure) -> None:
+    """The command of a benchmark: options, rows of (samples, seed), name.csv and its figure."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    table = pd.DataFrame(tqdm(rows(settings.samples, settings.seed), unit="row"))
+    table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.5g")
+    error_curves(table, RESULTS / name, **figure)

@@ -7,14 +7,9 @@ Rademacher probe in pixels, as the paper's code does; *score_sde*: Dormand–Pri
 kept for the whole path (Song et al., 2021), at several tolerances.
 """
 
-import argparse
 from functools import partial
 
-import pandas as pd
-import torch
-from closed_forms import RESULTS, TARGETS, summary, target
-from figures import error_curves
-from tqdm import tqdm
+from closed_forms import TARGETS, benchmark, summary, target
 
 from cartoonists import VP, ode_log_density, sample_ode
 from cartoonists.bases import Pixels
@@ -78,16 +73,5 @@ def rows(samples: int, seed: int):
                 yield {"target": name, "direction": direction, **row}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    settings = parser.parse_args()
-    torch.set_num_threads(1)
-    table = pd.DataFrame(tqdm(rows(settings.samples, settings.seed), unit="row"))
-    table.to_csv(RESULTS / "flow_error.csv", index=False, float_format="%.5g")
-    error_curves(table, RESULTS / "flow_error", row="direction")
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, rows, "flow_error", row="direction")

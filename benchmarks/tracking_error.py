@@ -7,13 +7,7 @@ On closed forms, where the truth is known.  Writes benchmarks/results/tracking_e
 *table*: the posterior variance averaged over x, which is what a network has; *exact*: at each x.
 """
 
-import argparse
-
-import pandas as pd
-import torch
-from closed_forms import RESULTS, TARGETS, summary, target
-from figures import error_curves
-from tqdm import tqdm
+from closed_forms import TARGETS, benchmark, summary, target
 
 from cartoonists import VP, track_reverse_sde
 from cartoonists.schedules import uniform_grid
@@ -49,16 +43,5 @@ def rows(samples: int, seed: int):
                 yield {"target": name, "method": tracker, "nfe": run.nfe, **summary(error)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    settings = parser.parse_args()
-    torch.set_num_threads(1)
-    table = pd.DataFrame(tqdm(rows(settings.samples, settings.seed), unit="row"))
-    table.to_csv(RESULTS / "tracking_error.csv", index=False, float_format="%.5g")
-    error_curves(table, RESULTS / "tracking_error")
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(__doc__, rows, "tracking_error")
