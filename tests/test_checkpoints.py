@@ -335,6 +335,14 @@ def test_native_round_trip_and_its_errors(tmp_path):
         load_model(weights)
 
 
+@pytest.mark.parametrize("widths", [[8, 16], [12, 32]])
+def test_widths_that_the_network_cannot_divide_are_named(widths):
+    from cartoonists.networks import PixelUNet
+
+    with pytest.raises(ValueError, match=r"widths must be multiples of 8, .* got \["):
+        PixelUNet(channels=1, size=8, widths=widths)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 TIMESTEP_SCALE = 1000.0  # range of the sinusoidal embedding that diffusers' U-Net expects
+GROUPS = 8  # of the group norms
+HEAD_DIM = 32  # channels of an attention head, at the lowest resolution
 
 
 class PixelUNet(nn.Module):
@@ -23,6 +25,7 @@ class PixelUNet(nn.Module):
     of the size of F's at every noise level.
 
     Shapes: x ``[batch, channels, size, size]`` with even size, logsnr ``[batch]``; output like x.
+    Raises ``ValueError`` for an odd size and for widths that norms or attention cannot divide.
     """
 
     def __init__(
@@ -40,6 +43,11 @@ class PixelUNet(nn.Module):
         super().__init__()
         if size % 2:
             raise ValueError(f"PixelUNet: size must be even, got {size}")
+        if any(width % GROUPS for width in widths) or widths[-1] < HEAD_DIM:
+            raise ValueError(
+                f"PixelUNet: widths must be multiples of {GROUPS}, the last at least {HEAD_DIM},"
+                f" got {list(widths)}"
+            )
         from cartoonists._torchvision import import_torchvision
 
         import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
@@ -55,8 +63,8 @@ class PixelUNet(nn.Module):
             layers_per_block=layers_per_block,
             down_block_types=("DownBlock2D",) * len(widths),
             up_block_types=("UpBlock2D",) * len(widths),
-            norm_num_groups=8,
-            attention_head_dim=32,
+            norm_num_groups=GROUPS,
+            attention_head_dim=HEAD_DIM,
             dropout=dropout,
         )
         first = nn.Conv2d(2 * stem_width, head_width, 3, padding=1)
