@@ -57,6 +57,12 @@ def test_resumed_training_is_the_undisturbed_one(tmp_path):
     assert (tmp_path / "a/loss.csv").read_text() == (tmp_path / "b/loss.csv").read_text()
 
 
+def test_a_state_of_another_recipe_is_refused(tmp_path):
+    run(tmp_path, 20)
+    with pytest.raises(ValueError, match=r"state.pt: begun with another recipe \(steps was 20\)"):
+        run(tmp_path, 30)
+
+
 def test_loss_falls_and_is_logged_by_noise_level(tmp_path):
     run(tmp_path, 1500)
     with (tmp_path / "loss.csv").open() as stream:

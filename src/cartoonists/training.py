@@ -79,7 +79,7 @@ def train(
     network = network.to(device).train()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
-    state = _resume(state_path, network, average, optimiser)
+    state = _resume(state_path, recipe, network, average, optimiser)
     step = state["step"]
     log = _LossLog(log_path, recipe, state)
     last_save = time.monotonic()
@@ -168,7 +168,7 @@ def _save(path, step, recipe, network, average, optimiser, log) -> None:
         torch.save(state, temporary)
 
 
-def _resume(path, network, average, optimiser) -> dict:
+def _resume(path, recipe, network, average, optimiser) -> dict:
     if not Path(path).exists():
         return {"step": 0}
     try:
@@ -179,7 +179,15 @@ def _resume(path, network, average, optimiser) -> dict:
     except Exception as error:  # the restricted unpickler raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: no state of this training; remove it ({reason})") from None
+    _check_same_recipe(path, state["recipe"], asdict(recipe))
     return state
+
+
+def _check_same_recipe(path, found: dict, asked: dict) -> None:
+    """Half of one recipe and half of another would be a model that no card describes."""
+    changed = [f"{key} was {found.get(key)!r}" for key in asked if asked[key] != found.get(key)]
+    if changed:
+        raise ValueError(f"{path}: begun with another recipe ({', '.join(changed)}); remove it")
 
 
 class _LossLog:
