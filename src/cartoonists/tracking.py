@@ -101,7 +101,7 @@ class AncestralKernel:
         cleaned = mean + variance.sqrt() * xi
         if not track:
             return cleaned, torch.zeros(len(at.z), dtype=torch.float64, device=at.z.device)
-        log_reverse = self._log_normal(xi.square(), variance, at.z)
+        log_reverse = _log_normal(_sum_of_squares(xi), variance, at.z)
         return cleaned, log_reverse - self._log_forward(at.z, cleaned, at.logsnr, cleaner)
 
     def noise(self, z: Tensor, noisier: float, cleaner: float, noise: Streams) -> Tensor:
@@ -112,20 +112,32 @@ class AncestralKernel:
     def log_ratio(self, at: "Look", z_clean: Tensor, cleaner: float) -> Tensor:
         """``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` of a given pair, ``[n]``, nats."""
         mean, variance = self.moments(at, cleaner)
-        log_reverse = self._log_normal((z_clean - mean).square() / variance, variance, z_clean)
+        standardised = (z_clean - mean) / variance.sqrt()
+        log_reverse = _log_normal(_sum_of_squares(standardised), variance, z_clean)
         return log_reverse - self._log_forward(at.z, z_clean, at.logsnr, cleaner)
 
     def _log_forward(self, z_noisy, z_clean, noisier, cleaner) -> Tensor:
         ratio, variance = self.model.schedule.transition(noisier, cleaner)
-        return self._log_normal((z_noisy - ratio * z_clean).square() / variance, variance, z_clean)
+        squares = _sum_of_squares(torch.add(z_noisy, z_clean, alpha=-float(ratio)))
+        return _log_normal(squares / variance, variance, z_clean)
 
-    @staticmethod
-    def _log_normal(squares: Tensor, variance: Tensor, like: Tensor) -> Tensor:
-        """Log-density of a normal from standardised squares, without -½ D log 2π (it cancels)."""
-        log_det = variance.log().expand_as(like) if variance.ndim else variance.log()
-        log_det = log_det.double()
-        log_det = log_det.flatten(1).sum(1) if variance.ndim else log_det * like[0].numel()
-        return -0.5 * (squares.flatten(1).sum(1, dtype=torch.float64) + log_det)
+
+def _sum_of_squares(z: Tensor) -> Tensor:
+    """|z|² of each sample, ``[n]``, summed in double precision."""
+    return torch.linalg.vector_norm(z.flatten(1), dim=1, dtype=torch.float64).square()
+
+
+def _log_normal(squares: Tensor, variance: Tensor, like: Tensor) -> Tensor:
+    """Log-density of a normal from |standardised|², without -½ D log 2π (it cancels).
+
+    A variance that all samples share (a number, or one a coordinate) is summed once for all.
+    """
+    logs = variance.log().double()
+    if logs.ndim < like.ndim:
+        log_det = logs.sum() * (like[0].numel() / logs.numel())
+    else:
+        log_det = logs.expand_as(like).flatten(1).sum(1)
+    return -0.5 * (squares + log_det)
 
 
 def ancestral_path(
