@@ -4,11 +4,15 @@
 
 FOLDER is a clone in which the default run has ended.  Writes workflow_idle.csv (seconds of
 ``snakemake`` with nothing to do) and workflow_imports.csv (processor seconds that the imports of a
-script take, times its jobs, against the processor time of all jobs in results/benchmarks).
+script or notebook take, times its jobs, against the seconds of all jobs in results/benchmarks: each
+job has one thread and, in a run on an idle machine, a core of its own; Snakemake's own figure of
+processor time is a sample that leaves out the end of a job).  What a script imports on demand counts:
+diffusers where a network is loaded.
 """
 
 import argparse
 import ast
+import json
 import re
 import resource
 import subprocess
@@ -20,6 +24,12 @@ import pandas as pd
 from interleaved import write
 
 RULE = re.compile(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n((?:[ \t].*\n|\n)*)", re.M)
+NETWORKS = "load_model("  # in a script: diffusers is imported when a network is loaded
+ON_DEMAND = """
+from cartoonists._torchvision import import_torchvision
+import_torchvision()
+from diffusers import UNet2DModel
+"""
 IDLE = ["-m", "snakemake", "--cores", "1", "--quiet", "all"]
 
 
@@ -44,10 +54,21 @@ def rules(folder: Path) -> dict[str, tuple[re.Pattern, str]]:
     return found
 
 
+def source(script: Path) -> str:
+    """Python of a script, or of the code cells of a notebook."""
+    text = script.read_text()
+    if script.suffix == ".py":
+        return text
+    cells = [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return "\n".join("".join(cell) for cell in cells)
+
+
 def import_seconds(script: Path, folder: Path, repeats: int) -> float:
-    """Least processor seconds of an interpreter that runs the script's top-level imports."""
-    tree = ast.parse(script.read_text())
+    """Least processor seconds of an interpreter that imports what the script or notebook does."""
+    code = source(script)
+    tree = ast.parse(code)
     lines = [ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    lines += [ON_DEMAND] * (NETWORKS in code)
     environment = {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
     seconds = []
     for _ in range(repeats):
@@ -60,30 +81,30 @@ def import_seconds(script: Path, folder: Path, repeats: int) -> float:
 
 def imports(folder: Path, repeats: int) -> pd.DataFrame:
     """A row a script: jobs, seconds of imports, seconds of all of its jobs."""
-    measured = {path.relative_to(folder).as_posix(): pd.read_csv(path, sep="\t")["cpu_time"].sum()
+    measured = {path.relative_to(folder).as_posix(): pd.read_csv(path, sep="\t")["s"].sum()
                 for path in (folder / "results" / "benchmarks").rglob("*.tsv")}  # fmt: skip
     rows: dict[str, dict] = {}
     for pattern, code in rules(folder).values():
         jobs = [name for name in measured if pattern.fullmatch(name)]
         script = folder / "workflow" / "rules" / code
-        if not jobs or script.suffix != ".py":
+        if not jobs:
             continue
         row = rows.setdefault(
             script.stem,
-            {"script": script.stem, "jobs": 0, "job_cpu_s": 0.0,
+            {"script": script.stem, "jobs": 0, "job_s": 0.0,
              "import_cpu_s": import_seconds(script, folder, repeats)},
         )  # fmt: skip
         row["jobs"] += len(jobs)
-        row["job_cpu_s"] += sum(measured.pop(name) for name in jobs)
+        row["job_s"] += sum(measured.pop(name) for name in jobs)
     table = pd.DataFrame(rows.values())
     table["imports_cpu_s"] = table["jobs"] * table["import_cpu_s"]
-    rest = {"script": "(notebooks and the rest)", "jobs": len(measured),
-            "job_cpu_s": sum(measured.values())}  # fmt: skip
+    rest = {"script": "(shell commands)", "jobs": len(measured),
+            "job_s": sum(measured.values())}  # fmt: skip
     table = pd.concat([table, pd.DataFrame([rest])], ignore_index=True)
-    total = {"script": "all", "jobs": table["jobs"].sum(), "job_cpu_s": table["job_cpu_s"].sum(),
+    total = {"script": "all", "jobs": table["jobs"].sum(), "job_s": table["job_s"].sum(),
              "imports_cpu_s": table["imports_cpu_s"].sum()}  # fmt: skip
     table = pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-    table["share_of_run"] = table["imports_cpu_s"] / total["job_cpu_s"]
+    table["share_of_run"] = table["imports_cpu_s"] / total["job_s"]
     return table.sort_values("imports_cpu_s", ascending=False)
 
 

@@ -84,4 +84,4 @@ def test_compiled_network_is_asked_for(monkeypatch):
     calls = []
     monkeypatch.setattr(torch, "compile", lambda net, **options: calls.append(options) or net)
     exact_model(compile=True)
-    assert calls == [{"dynamic": True}]
+    assert calls == [{"dynamic": False}]

@@ -61,8 +61,8 @@ class Execution:
         layout = torch.channels_last if self.precision == "fp32" else torch.contiguous_format
         model.network.to(model.device, memory_format=layout)
         model.autocast, model.state = PRECISIONS[self.precision], STATES[self.state]
-        if self.compile:
-            model.network = torch.compile(model.network, dynamic=True)
+        if self.compile:  # once a batch size: sizes left open fail to compile on U-Nets' odd halves
+            model.network = torch.compile(model.network, dynamic=False)
         model.batch_size = self.batch_size if self.batch_size != "auto" else fitting_batch(model)
         return model
 
