@@ -1,6 +1,7 @@
 """Trackers against closed forms: error, exactness, sandwich, distribution, seeds."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import scipy.stats
@@ -9,7 +10,7 @@ from conftest import mixture
 
 from cartoonists import VE, VP, Gaussian, GaussianMixture, elbo, track_reverse_sde
 from cartoonists.schedules import uniform_grid
-from cartoonists.stein import estimate_table, mixture_table
+from cartoonists.stein import MixturePosterior, estimate_table, mixture_table
 
 
 def errors(target, **options):
@@ -63,10 +64,10 @@ def test_ancestral_error_falls_with_the_step():
 
 def test_table_of_a_gaussian_is_exact():
     target = image_like_gaussian(64)
-    table = mixture_table(target, points=9, samples=4)
+    table, zero = mixture_table(target, points=9, samples=4), torch.zeros(1, 64).double()
     for logsnr in (-9.3, 0.1, 7.7):
         exact = 1 / (1 / target._variances[0] + math.exp(logsnr))
-        got = table.variance(torch.zeros(1, 64).double(), logsnr)
+        got = table.variance(zero, logsnr, zero)
         assert torch.allclose(got, exact, rtol=1e-6)
     error = errors(target, n=16, steps=8, posterior=table)
     assert error.abs().max() < 1e-3
@@ -77,11 +78,31 @@ def test_estimated_table_finds_the_posterior_variance():
     variance = torch.logspace(-2, 0.3, 24, dtype=torch.float64)
     target = Gaussian(torch.zeros(24), variance, VP())
     table = estimate_table(target, range(400), points=11, pilot_steps=200)
+    zero = torch.zeros(1, 24, dtype=torch.float64)
     for logsnr in (-8.0, -2.0, 2.0, 6.0):
         exact = 1 / (1 / variance + math.exp(logsnr))
-        ratio = table.variance(torch.zeros(1, 24).double(), logsnr) / exact
+        ratio = table.variance(zero, logsnr, zero) / exact
         assert (ratio - 1).abs().max() < 0.3
         assert abs(ratio.mean() - 1) < 0.06
+
+
+def test_levels_see_what_a_mean_over_x_cannot():
+    """Coordinates that are 0 or 2: what is unknown of them is seen in x̂_0, in its mean not."""
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 2.0], dtype=torch.float64)] * 4)
+    weights = 0.7 ** (corners == 0).sum(1) * 0.3 ** (corners == 2).sum(1)
+    target = GaussianMixture(weights, corners, torch.full((16,), 0.01), VP())
+    table = estimate_table(target, range(300), points=21, pilot_steps=100)
+    flat, exact = replace(table, levels=None), MixturePosterior(target)
+    for logsnr in (-1.0, 0.0, 0.5):
+        z = target.sample(200, seed=7, logsnr=logsnr)
+        denoised, truth = target.denoise(z, logsnr), exact.variance(z, logsnr, z)
+        deviation = [
+            (posterior.variance(z, logsnr, denoised) - truth).square().mean().sqrt() / truth.mean()
+            for posterior in (flat, table)
+        ]
+        assert deviation[1] < 0.5 * deviation[0]
+    gaps = [errors(target, n=400, steps=12, posterior=p).mean() for p in (flat, table)]
+    assert gaps[1] < 0.8 * gaps[0]
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "isotropic", "per-sample"])

@@ -68,13 +68,13 @@ class LinearPosterior(Posterior):
     def __init__(self, model: PerturbedGaussian):
         self.model, self.basis = model, Pixels()
 
-    def variance(self, z, logsnr):
+    def variance(self, z, logsnr, denoised):
         ratio = 1 + self.model.schedule.sigma2(logsnr) * self.model.slope(logsnr)
         inverse_snr = torch.exp(-torch.as_tensor(logsnr, dtype=torch.float64))
         return ratio.clamp_min(SMALLEST_VARIANCE) * inverse_snr
 
     def mean_variance(self, z, logsnr):
-        return self.variance(z, logsnr)
+        return self.variance(z, logsnr, z)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _kernel(model: PerturbedGaussian, noisier: float, cleaner: float) -> tuple[f
     shrink = schedule.sigma2(cleaner) / sigma2
     weight = schedule.alpha(cleaner) * variance / sigma2
     denoiser = (1 + sigma2 * model.slope(noisier)) / schedule.alpha(noisier)
-    covariance = model.posterior.variance(torch.zeros(1), noisier)
+    covariance = model.posterior.mean_variance(torch.zeros(1), noisier)
     mean = ratio * shrink + weight * denoiser
     return mean.item(), (variance * shrink + weight**2 * covariance).item()
 

@@ -17,7 +17,7 @@ from cartoonists.checkpoints import ImageModel
 from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.likelihood import bits_per_dim, elbo, sample_ode
 from cartoonists.scores import ScoreModel
-from cartoonists.stein import PosteriorTable, estimate_tables
+from cartoonists.stein import Levels, PosteriorTable, estimate_tables
 from cartoonists.streams import Streams
 from cartoonists.survivors import without_stopped
 from cartoonists.tracking import track_reverse_sde
@@ -67,6 +67,9 @@ def choose_table(
         "logit_ratio": table.logits.numpy().astype(np.float32),
         "basis": np.array(best),
     }
+    if table.levels is not None:
+        arrays["level_range"] = np.array([table.levels.low, table.levels.high])
+        arrays["log_gain"] = table.levels.log_gains.numpy().astype(np.float32)
     stopped += stopped_in_trial
     return arrays, {"basis": best, "sandwich_width_nats": widths, "stopped": stopped}
 
@@ -81,10 +84,15 @@ def _sandwich_width(
 
 def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
     """The Stein table that `choose_table` gave."""
+    levels = None
+    if "log_gain" in arrays:
+        low, high = map(float, arrays["level_range"])
+        levels = Levels(low, high, torch.from_numpy(arrays["log_gain"]).double())
     return PosteriorTable(
         torch.from_numpy(arrays["logsnr"]),
         torch.from_numpy(arrays["logit_ratio"]).double(),
         basis_named(str(arrays["basis"])),
+        levels,
     )
 
 

@@ -5,8 +5,13 @@ A closed form knows it at every x.  For a network its mean over x comes free of 
 Stein's identity, ``E ρ_i = 1 - σ² E s_i²`` in every orthonormal basis (Bao et al., 2022, use the
 mean over i too).  ρ falls from 1 at the data to 0 at the noise; for Gaussian data logit ρ is linear
 in λ, so the table stores and interpolates logit ρ.
+
+What a mean over x leaves out is in part seen in x̂_0: a pixel that is black for certain and one that
+is grey differ in what is still unknown of them.  `Levels` holds that, one function of x̂_0,i for all
+coordinates, from the same network evaluations.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +26,9 @@ from cartoonists.scores import GaussianMixture, ScoreModel
 from cartoonists.streams import Streams, sample_seeds
 
 SMALLEST = 1e-12  # ρ stays inside (0, 1), so that its logit is finite
+BINS = 32  # of x̂_0 between the least and the largest of the pilot samples
+LEAST_GAIN = 1e-3  # of a bin
+PRIOR = 10  # values whose squares are as expected, added to each bin: few found say little
 LEAST_DENSITY = 0.1  # of grid points, relative to the most, where log p hardly changes
 
 
@@ -30,8 +38,11 @@ class Posterior(ABC):
     basis: Basis
 
     @abstractmethod
-    def variance(self, z: Tensor, logsnr: float) -> Tensor:
-        """c_i in the basis at coordinates z ``[n, *shape]``; broadcastable to z."""
+    def variance(self, z: Tensor, logsnr: float, denoised: Tensor) -> Tensor:
+        """c_i in the basis at coordinates z ``[n, *shape]``; broadcastable to z.
+
+        ``denoised`` is x̂_0 at z, in the basis: who asks has evaluated the network already.
+        """
 
     @abstractmethod
     def mean_variance(self, z: Tensor, logsnr: float) -> Tensor:
@@ -48,7 +59,7 @@ class MixturePosterior(Posterior):
     def __init__(self, target: GaussianMixture):
         self.target, self.basis = target, target.basis
 
-    def variance(self, z, logsnr):
+    def variance(self, z, logsnr, denoised):
         sigma2 = self.target.schedule.sigma2(logsnr)
         diagonal = self.target.hessian_diagonal(self.basis.vector(z), logsnr)
         return (1 + sigma2 * diagonal).clamp_min(0) * _inverse_snr(logsnr)
@@ -65,22 +76,52 @@ def _inverse_snr(logsnr: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """How c_i depends on x̂_0,i: its ratio g to the mean over x, one function for all coordinates.
+
+    ``log_gains`` ``[len(grid), bins]``: log g at each λ of the table, in equal bins of x̂_0 from
+    ``low`` to ``high``, the outer ones open.
+    """
+
+    low: float
+    high: float
+    log_gains: Tensor
+
+    def bins(self, denoised: Tensor) -> Tensor:
+        """Bin of each coordinate of x̂_0, integer, shaped like it."""
+        return level_bins(denoised, self.low, self.high, self.log_gains.shape[1])
+
+
+def level_bins(denoised: Tensor, low: float, high: float, bins: int = BINS) -> Tensor:
+    """Bin of each value among equal ones from ``low`` to ``high``, the outer ones open."""
+    return ((denoised - low) * (bins / max(high - low, SMALLEST))).long().clamp(0, bins - 1)
+
+
+@dataclass(frozen=True)
 class PosteriorTable(Posterior):
-    """logit E ρ on a rising grid of logSNRs: ``logits`` is ``[len(grid), *shape]`` in ``basis``."""
+    """logit E ρ on a rising grid of logSNRs: ``logits`` is ``[len(grid), *shape]`` in ``basis``.
+
+    With ``levels``, c_i is that mean times their ratio at x̂_0,i.
+    """
 
     grid: Tensor
     logits: Tensor
     basis: Basis
+    levels: Levels | None = None
 
     def __post_init__(self):
         mean = torch.sigmoid(self.logits).flatten(1).mean(1)
         object.__setattr__(self, "_mean_logits", torch.logit(mean, eps=SMALLEST))
 
-    def variance(self, z, logsnr):
-        return self._interpolate(self.logits, logsnr).to(z)
+    def variance(self, z, logsnr, denoised):
+        mean = self._posterior_variance(self.logits, logsnr).to(z)
+        if self.levels is None:
+            return mean
+        gains = self._at(self.levels.log_gains, logsnr).exp().to(z)
+        return mean * gains[self.levels.bins(denoised)]
 
     def mean_variance(self, z, logsnr):
-        return self._interpolate(self._mean_logits, logsnr).to(z)
+        return self._posterior_variance(self._mean_logits, logsnr).to(z)
 
     def time_grid(self, start: float, stop: float, steps: int) -> list[float]:
         """Steps in inverse proportion to the cube root of the mean ``|α² - ρ_i|``.
@@ -102,11 +143,13 @@ class PosteriorTable(Posterior):
         points[0], points[-1] = low, high
         return points.tolist() if start < stop else points[::-1].tolist()
 
-    def _interpolate(self, values: Tensor, logsnr: float) -> Tensor:
+    def _posterior_variance(self, logits: Tensor, logsnr: float) -> Tensor:
+        return torch.sigmoid(self._at(logits, logsnr)) * _inverse_snr(logsnr)
+
+    def _at(self, values: Tensor, logsnr: float) -> Tensor:
         right = int(torch.searchsorted(self.grid, float(logsnr)).clamp(1, len(self.grid) - 1))
         low, high = self.grid[right - 1], self.grid[right]
-        logit = torch.lerp(values[right - 1], values[right], (logsnr - low) / (high - low))
-        return torch.sigmoid(logit) * _inverse_snr(logsnr)
+        return torch.lerp(values[right - 1], values[right], (logsnr - low) / (high - low))
 
 
 def spaced_grid(posterior: Posterior | None, start: float, stop: float, steps: int) -> list[float]:
@@ -151,7 +194,8 @@ def estimate_table(
     A pilot chain draws x at logsnr_max; noised again to each λ of the grid it gives two estimates,
     ``1 - E ε̂_i²`` (Stein's identity; accurate where ρ is near 1, lost in noise where it is near 0)
     and ``exp(λ) E(x̂_0 - x_0)_i²`` (the regression error; the reverse).  Each coordinate takes the
-    first where it exceeds one half, else the second.
+    first where it exceeds one half, else the second.  In pixels the `Levels` are the regression
+    error where x̂_0,i falls into a bin, over its mean.
     """
     return estimate_tables(model, seeds, [basis or Pixels()], points, pilot_steps)[0]
 
@@ -175,16 +219,53 @@ def estimate_tables(
     clean = model.denoise(x, schedule.logsnr_max)
     noise = Streams(seeds, "table")
     grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, points - 1)
-    rows: list[list[Tensor]] = [[] for _ in bases]
+    estimates = [_TableEstimate(basis, clean) for basis in bases]
     for logsnr in grid:
         ratio, variance = schedule.transition(logsnr, schedule.logsnr_max)
         noisy = ratio * x + variance.sqrt() * noise.normal(model.shape).to(x)
         denoised = model.denoise(noisy, logsnr)
         eps = (noisy - schedule.alpha(logsnr) * denoised) / schedule.sigma(logsnr)
-        for row, basis in zip(rows, bases, strict=True):
-            stein = 1 - basis.coordinates(eps).square().mean(0)
-            error = basis.coordinates(denoised - clean).square().mean(0)
-            regression = torch.exp(torch.tensor(logsnr, dtype=torch.float64)) * error
-            row.append(torch.logit(torch.where(stein > 0.5, stein, regression), eps=SMALLEST))
-    levels = torch.tensor(grid, dtype=torch.float64)
-    return [PosteriorTable(levels, torch.stack(r), b) for r, b in zip(rows, bases, strict=True)]
+        for estimate in estimates:
+            estimate.add(logsnr, denoised, eps)
+    return [estimate.table(grid) for estimate in estimates]
+
+
+class _TableEstimate:
+    """The table in one basis, from x̂_0 and ε̂ of the same samples at one logSNR after the other.
+
+    Levels are those of pixels: coefficients of another basis have no common scale.
+    """
+
+    def __init__(self, basis: Basis, clean: Tensor):
+        self.basis, self.clean = basis, basis.coordinates(clean)
+        self.with_levels = isinstance(basis, Pixels)
+        self.low, self.high = float(clean.min()), float(clean.max())
+        self.logits: list[Tensor] = []
+        self.log_gains: list[Tensor] = []
+
+    def add(self, logsnr: float, denoised: Tensor, eps: Tensor) -> None:
+        denoised = self.basis.coordinates(denoised)
+        stein = 1 - self.basis.coordinates(eps).square().mean(0)
+        squares = (denoised - self.clean).square()
+        error = squares.mean(0)
+        regression = error * math.exp(logsnr)
+        self.logits.append(torch.logit(torch.where(stein > 0.5, stein, regression), eps=SMALLEST))
+        if self.with_levels:
+            bins = level_bins(denoised, self.low, self.high).flatten()
+            self.log_gains.append(_gains(bins, squares, error.expand_as(squares)).log())
+
+    def table(self, grid: Sequence[float]) -> PosteriorTable:
+        levels = None
+        if self.with_levels:  # at the last point nothing was noised, so that no error is left
+            gains = torch.stack([*self.log_gains[:-1], self.log_gains[-2]])
+            levels = Levels(self.low, self.high, gains)
+        points = torch.tensor(grid, dtype=torch.float64)
+        return PosteriorTable(points, torch.stack(self.logits), self.basis, levels)
+
+
+def _gains(bins: Tensor, squares: Tensor, expected: Tensor) -> Tensor:
+    """Sum of squares over that of the expected ones in each bin, drawn to 1 where there are few."""
+    sums = torch.zeros(2, BINS, dtype=torch.float64, device=squares.device)
+    sums.index_add_(1, bins, torch.stack([squares.flatten(), expected.flatten()]).double())
+    prior = (PRIOR * expected.mean()).clamp_min(SMALLEST**2)  # of images without any variance
+    return ((sums[0] + prior) / (sums[1] + prior)).clamp_min(LEAST_GAIN)

@@ -68,19 +68,22 @@ class AncestralKernel:
         if self.covariance == "per-sample":
             probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x)
             score, product = model.score_and_hvp(x, logsnr, probe)
+        else:
+            score = model.score(x, logsnr)
+        check_finite(score, seeds, logsnr)
+        denoised = self.basis.coordinates((x + sigma2 * score) / alpha)
+        if self.covariance == "per-sample":
             ratio = 1 + sigma2 * _dot(probe, product) / model.dimensions
             variance = per_sample((ratio * sigma2 / alpha**2).clamp_min(0), x)
         else:
-            score = model.score(x, logsnr)
-            variance = self._variance(z, logsnr)
-        check_finite(score, seeds, logsnr)
-        return Look(z, logsnr, self.basis.coordinates((x + sigma2 * score) / alpha), variance)
+            variance = self._variance(z, logsnr, denoised)
+        return Look(z, logsnr, denoised, variance)
 
-    def _variance(self, z: Tensor, logsnr: float) -> Tensor:
+    def _variance(self, z: Tensor, logsnr: float, denoised: Tensor) -> Tensor:
         if self.covariance == "none" or self.posterior is None:
             return torch.zeros((), dtype=torch.float64, device=z.device)
         if self.covariance == "diagonal":
-            return self.posterior.variance(z, logsnr)
+            return self.posterior.variance(z, logsnr, denoised)
         return self.posterior.mean_variance(z, logsnr)
 
     def moments(self, at: "Look", cleaner: float) -> tuple[Tensor, Tensor]:
