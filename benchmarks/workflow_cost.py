@@ -6,8 +6,8 @@ FOLDER is a clone in which the default run has ended.  Writes workflow_idle.csv 
 ``snakemake`` with nothing to do) and workflow_imports.csv (processor seconds that the imports of a
 script or notebook take, times its jobs, against the seconds of all jobs in results/benchmarks: each
 job has one thread and, in a run on an idle machine, a core of its own; Snakemake's own figure of
-processor time is a sample that leaves out the end of a job).  What a script imports on demand counts:
-diffusers where a network is loaded.
+processor time is a sample that leaves out the end of a job).  What a script imports on demand
+counts: diffusers where a network is loaded.
 """
 
 import argparse

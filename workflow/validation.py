@@ -232,7 +232,7 @@ def _range(schema: dict, name: str) -> str:
 
 
 def _shown(found: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", type(None): "nothing (null)"}
+    kinds: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "nothing (null)"}
     text = next((words for kind, words in kinds.items() if isinstance(found, kind)), repr(found))
     return text if len(text) <= 80 else text[:77] + "..."
 
