@@ -49,8 +49,8 @@ class SecondScoreSettings:
 class Steps:
     """Pairs of neighbours on paths: ``residual = scale · σ d(x, λ) + N(0, 1)`` in the mean.
 
-    ``x`` and ``residual`` ``[steps, n, D]``, ``logsnr`` ``[steps]``, ``scale`` ``[steps, D]``, all
-    float32, in the basis of the kernel.
+    ``x``, ``residual`` and ``scale`` ``[steps, n, D]``, ``logsnr`` ``[steps]``, all float32, in the
+    basis of the kernel.
     """
 
     x: Tensor
@@ -61,7 +61,7 @@ class Steps:
     @staticmethod
     def collect(parts: Sequence[tuple[Tensor, Tensor, float, Tensor]]) -> "Steps":
         x, residual, logsnr, scale = zip(*parts, strict=True)
-        wide = [part.float().expand(x[0].shape[1:]) for part in scale]
+        wide = [part.float().expand_as(x[0]) for part in scale]
         return Steps(torch.stack(x), torch.stack(residual), torch.tensor(logsnr), torch.stack(wide))
 
 
@@ -107,11 +107,10 @@ def learn_correction(steps: Steps, settings: SecondScoreSettings, seed: int = 0)
         network = TinyField(steps.x.shape[2], settings.width, silent=True)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
     n = steps.x.shape[1]
-    x, residual = steps.x.flatten(0, 1), steps.residual.flatten(0, 1)
+    x, residual, scale = (t.flatten(0, 1) for t in (steps.x, steps.residual, steps.scale))
     for i in range(settings.batches):
         chosen = torch.randint(len(x), (settings.batch,), generator=generator)
-        at = chosen // n
-        shift = steps.scale[at] * network(x[chosen], steps.logsnr[at])
+        shift = scale[chosen] * network(x[chosen], steps.logsnr[chosen // n])
         loss = (residual[chosen] - shift).square().mean()
         optimiser.zero_grad()
         loss.backward()
