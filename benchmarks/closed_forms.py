@@ -1,7 +1,7 @@
 """Targets of known density for the error benchmarks, and how an error is summed up."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +59,12 @@ def summary(error: torch.Tensor) -> dict[str, float]:
     }
 
 
-def appended(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows to a CSV in the place of those of the same model that it holds."""
+def appended(rows: pd.DataFrame, path: Path, key: Sequence[str] = ("model",)) -> None:
+    """Write rows to a CSV in the place of those with the same key that it holds."""
     if path.exists():
-        before = pd.read_csv(path)
-        rows = pd.concat([before[~before["model"].isin(rows["model"])], rows])
+        before, keys = pd.read_csv(path), rows[list(key)].apply(tuple, axis=1)
+        same = before[list(key)].apply(tuple, axis=1).isin(keys)
+        rows = pd.concat([before[~same], rows])
     rows.to_csv(path, index=False, float_format="%.5g")
 
 

@@ -1,6 +1,6 @@
 """Error of log-densities on bundled networks against evaluations, judged by far finer runs.
 
-    python benchmarks/network_error.py fashion-mnist/likelihood [--samples 16] [--seed 0]
+    python benchmarks/network_error.py fashion-mnist/likelihood [--samples 16] [--only KIND …]
 
 Appends to benchmarks/results/network_error.csv, in nats/dim:
 
@@ -8,6 +8,7 @@ Appends to benchmarks/results/network_error.csv, in nats/dim:
 by steps; 4,096 ancestral steps are the reference.  The PF-ODE serves only to take each sample's own
 density out of the mean: what is left at 4,096 steps is the bias of r_0, not of the steps.
 *encoding*: the PF-ODE against 128 Adams evaluations with four probes each of the same samples.
+*sampling*: what the PF-ODE says of the sample that it draws, against the same reference there.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from closed_forms import RESULTS, appended, summary
 from figures import error_curves
 from tqdm import tqdm
 
-from cartoonists import load_model, ode_log_density, track_reverse_sde
+from cartoonists import load_model, ode_log_density, sample_ode, track_reverse_sde
 from cartoonists.bases import Cosine, Pixels
 from cartoonists.schedules import uniform_grid
 from cartoonists.stein import estimate_table
@@ -29,6 +30,7 @@ TRACKED = {
     "ancestral, diagonal": (16, 32, 64, 128, 256),
 }
 FLOWS = {"official (Euler, pixel probe)": (64, 256, 1024), "Adams": (2, 4, 8, 16, 32, 64)}
+KINDS = ("encoding", "sampling", "tracking")
 
 
 class Benchmark:
@@ -56,14 +58,17 @@ class Benchmark:
         flow = self.flow("Adams", 32, run.x, 2)
         return (run.log_density - flow) / self.model.dimensions
 
-    def flow(self, method: str, evaluations: int, x: torch.Tensor, probes: int = 1) -> torch.Tensor:
-        """The PF-ODE's log-density of x, nats."""
+    def options(self, method: str, evaluations: int, probes: int, falling: bool) -> dict:
+        """Of the PF-ODE in one direction: ``falling`` λ towards the noise."""
         options = {"divergence": "hutchinson", "seeds": self.seeds, "probes": probes}
         if method.startswith("official"):
-            options |= {"solver": "euler", "grid": self.uniform(evaluations, falling=True)}
-        else:
-            steps = evaluations - 1
-            options |= {"solver": "adams", "steps": steps, "posterior": self.model.posterior}
+            return options | {"solver": "euler", "grid": self.uniform(evaluations, falling)}
+        steps = evaluations - 1
+        return options | {"solver": "adams", "steps": steps, "posterior": self.model.posterior}
+
+    def flow(self, method: str, evaluations: int, x: torch.Tensor, probes: int = 1) -> torch.Tensor:
+        """The PF-ODE's log-density of x, nats."""
+        options = self.options(method, evaluations, probes, falling=True)
         return ode_log_density(self.model, x, **options).log_density
 
     def tracking(self):
@@ -83,8 +88,17 @@ class Benchmark:
                 error = (self.flow(method, evaluations, x) - reference) / model.dimensions
                 yield {"method": method, "nfe": evaluations, **summary(error)}
 
-    def rows(self):
-        for kind in ("encoding", "tracking"):
+    def sampling(self):
+        model = self.model
+        for method, numbers in FLOWS.items():
+            for evaluations in numbers:
+                options = self.options(method, evaluations, probes=1, falling=False)
+                run = sample_ode(model, len(self.seeds), **options)
+                error = (run.log_density - self.flow("Adams", 128, run.x, 4)) / model.dimensions
+                yield {"method": method, "nfe": evaluations, **summary(error)}
+
+    def rows(self, kinds):
+        for kind in kinds:
             for row in getattr(self, kind)():
                 yield {"model": self.name, "kind": kind, "samples": len(self.seeds), **row}
 
@@ -94,14 +108,15 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS)
     settings = parser.parse_args()
     torch.set_num_threads(1)
     benchmark = Benchmark(settings.model, settings.samples, settings.seed)
-    found = pd.DataFrame(tqdm(benchmark.rows(), unit="row"))
+    found = pd.DataFrame(tqdm(benchmark.rows(settings.only), unit="row"))
     found.columns = [name.replace("_nats", "_nats_per_dim") for name in found.columns]
     path = RESULTS / "network_error.csv"
-    appended(found, path)
-    errors = pd.read_csv(path).query("method != 'reference'")
+    appended(found, path, ["model", "kind"])
+    errors = pd.read_csv(path).query("method != 'reference'").sort_values(["kind", "method"])
     error_curves(
         errors, path.with_suffix(""), error="median_nats_per_dim", unit="nats/dim",
         least=0.001,
