@@ -32,9 +32,11 @@ docs: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
-	# bytecode is made at first use, of the few modules that are used: a third of the time saved
 	$(VENV)/bin/python -m pip install --no-compile -r requirements.lock
 	$(VENV)/bin/python -m pip install --no-deps -e .
+	# bytecode by all cores, also where PYTHONDONTWRITEBYTECODE is set; some packages ship files that
+	# are not Python of this version
+	-$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib src
 	touch $@
 
 readme: $(STAMP)

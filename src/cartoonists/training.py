@@ -176,10 +176,11 @@ def _resume(path, recipe, network, average, optimiser) -> dict:
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        found = dict(state["recipe"])
     except Exception as error:  # the restricted unpickler raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: no state of this training; remove it ({reason})") from None
-    _check_same_recipe(path, state["recipe"], asdict(recipe))
+    _check_same_recipe(path, found, asdict(recipe))
     return state
 
 
