@@ -29,7 +29,8 @@ TRACKED = {
     "official (Euler–Maruyama)": (32, 64, 128, 256, 512, 1024),
     "ancestral, diagonal": (16, 32, 64, 128, 256),
 }
-FLOWS = {"official (Euler, pixel probe)": (64, 256, 1024), "Adams": (2, 4, 8, 16, 32, 64)}
+OFFICIAL = "official (Euler, pixel probe)"
+FLOWS = {OFFICIAL: (64, 256, 1024), "Adams": (2, 4, 8, 16, 32, 64)}
 KINDS = ("encoding", "sampling", "tracking")
 
 

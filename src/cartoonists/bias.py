@@ -69,12 +69,12 @@ class LinearPosterior(Posterior):
         self.model, self.basis = model, Pixels()
 
     def variance(self, z, logsnr, denoised):
+        return self.mean_variance(z, logsnr)
+
+    def mean_variance(self, z, logsnr):
         ratio = 1 + self.model.schedule.sigma2(logsnr) * self.model.slope(logsnr)
         inverse_snr = torch.exp(-torch.as_tensor(logsnr, dtype=torch.float64))
         return ratio.clamp_min(SMALLEST_VARIANCE) * inverse_snr
-
-    def mean_variance(self, z, logsnr):
-        return self.variance(z, logsnr, z)
 
 
 @dataclass(frozen=True)

@@ -252,11 +252,9 @@ def _estimates(
         "iwae_log_density_nats": bound.iwae,
     }
     if back:
-        schedule = model.schedule
-        grid = table.time_grid(schedule.logsnr_min, schedule.logsnr_max, settings.ode_steps)
         returned = sample_ode(
-            model, len(x), solver=settings.ode_solver, divergence="hutchinson", seeds=seeds,
-            x_prior=ends[0], probes=settings.probes, basis=table.basis, grid=grid,
+            model, len(x), settings.ode_steps, settings.ode_solver, "hutchinson", seeds=seeds,
+            x_prior=ends[0], probes=settings.probes, posterior=table,
             callback=lambda *_: bar.update(),
         )  # fmt: skip
         columns["ode_back_log_density_nats"] = returned.log_density

@@ -61,23 +61,26 @@ class AncestralKernel:
 
     def look(self, z: Tensor, logsnr: float, seeds) -> "Look":
         """Evaluate the network at coordinates z.  Raises NonFiniteScore."""
-        schedule, model = self.model.schedule, self.model
+        schedule = self.model.schedule
         x = self.basis.vector(z)
         sigma2, alpha = schedule.sigma2(logsnr), schedule.alpha(logsnr)
         self.nfe += 1
-        if self.covariance == "per-sample":
-            probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x)
-            score, product = model.score_and_hvp(x, logsnr, probe)
-        else:
-            score = model.score(x, logsnr)
+        score, probed = self._score(x, logsnr, seeds)
         check_finite(score, seeds, logsnr)
         denoised = self.basis.coordinates((x + sigma2 * score) / alpha)
-        if self.covariance == "per-sample":
-            ratio = 1 + sigma2 * _dot(probe, product) / model.dimensions
-            variance = per_sample((ratio * sigma2 / alpha**2).clamp_min(0), x)
-        else:
-            variance = self._variance(z, logsnr, denoised)
+        variance = self._variance(z, logsnr, denoised) if probed is None else probed
         return Look(z, logsnr, denoised, variance)
+
+    def _score(self, x: Tensor, logsnr: float, seeds) -> tuple[Tensor, Tensor | float | None]:
+        """The score and, where the covariance is *per-sample*, the variance that a probe finds."""
+        model = self.model
+        if self.covariance != "per-sample":
+            return model.score(x, logsnr), None
+        sigma2, alpha = model.schedule.sigma2(logsnr), model.schedule.alpha(logsnr)
+        probe = Streams(seeds, f"probe {logsnr:.9g}").rademacher(model.shape).to(x)
+        score, product = model.score_and_hvp(x, logsnr, probe)
+        ratio = 1 + sigma2 * _dot(probe, product) / model.dimensions
+        return score, per_sample((ratio * sigma2 / alpha**2).clamp_min(0), x)
 
     def _variance(self, z: Tensor, logsnr: float, denoised: Tensor) -> Tensor:
         if self.covariance == "none" or self.posterior is None:
