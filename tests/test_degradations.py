@@ -9,13 +9,12 @@ from test_pairs import SHAPE, gaussian_images
 from cartoonists.degradations import (
     degradation_curves,
     degrade,
-    estimator_spread,
     image_log_density,
     noised_image,
-    rises,
 )
 from cartoonists.flow import FlowSettings
 from cartoonists.images import gaussian_blur
+from cartoonists.summaries import estimator_spread, rises
 
 FLOW = FlowSettings(steps=16)
 STRENGTHS = {"blur": [0.5, 1.0, 2.0], "noise": [40.0], "contrast": [0.5], "down-up": [2]}

@@ -11,9 +11,7 @@ from cartoonists.data import PixelScaling
 from cartoonists.flow import FlowSettings, flow_log_density
 from cartoonists.pairs import (
     BoundSettings,
-    bound_gains,
     collect_images,
-    gains,
     high_density_pairs,
     on_grid,
     pair_bounds,
@@ -21,6 +19,7 @@ from cartoonists.pairs import (
 )
 from cartoonists.sampling import follow_high_density
 from cartoonists.scores import Gaussian
+from cartoonists.summaries import bound_gains, gains
 
 SHAPE = (1, 6, 6)
 

@@ -9,16 +9,14 @@ from cartoonists.bias import PerturbedGaussian, chain_bias, predicted_bias
 from cartoonists.claims import Bootstrap
 from cartoonists.schedules import uniform_grid
 from cartoonists.second_score import (
-    HALVES,
-    NETWORK,
     SecondScoreSettings,
-    brackets,
     excess,
     forward_steps,
     judge,
     reverse_steps,
     second_score,
 )
+from cartoonists.summaries import HALVES, NETWORK, brackets
 from cartoonists.tracking import AncestralKernel
 
 SCHEDULE = VP(-8.0, 6.0)

@@ -15,8 +15,9 @@ from cartoonists.artifacts import read_arrays, read_record, write_arrays
 from cartoonists.checkpoints import ImageModel
 from cartoonists.data import PixelScaling
 from cartoonists.evaluation import TableSettings, choose_table
-from cartoonists.pairs import collect_images, gains
+from cartoonists.pairs import collect_images
 from cartoonists.scores import NonFiniteScore
+from cartoonists.summaries import gains
 from cartoonists.survivors import with_stopped, without_stopped
 from cartoonists.trust import report
 

@@ -24,6 +24,7 @@ from cartoonists.likelihood import LowerBound
 from cartoonists.schedules import NoiseSchedule, Time, uniform_grid
 from cartoonists.scores import ScoreModel
 from cartoonists.stein import Posterior
+from cartoonists.summaries import with_gaps
 from cartoonists.tracking import TrackedSamples, track_reverse_sde
 
 SMALLEST_VARIANCE = (
@@ -242,11 +243,3 @@ def sandwich(tracked: TrackedSamples, bounds: LowerBound) -> pd.DataFrame:
         "elbo_nats": bounds.elbo.cpu().numpy(),
     }
     return with_gaps(pd.DataFrame(columns))
-
-
-def with_gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Add the widths of the sandwich to a table with tracked, IWAE and ELBO columns."""
-    return table.assign(
-        width_nats=table["tracked_nats"] - table["iwae_nats"],
-        excess_nats=table["tracked_nats"] - table["elbo_nats"],
-    )

@@ -118,34 +118,3 @@ def degradation_curves(
     again = degrade(images, first, strengths[first][0], seeds)
     add(first, 1, strengths[first][0], measure(again, 1), repeat=1)
     return pd.concat(tables, ignore_index=True)
-
-
-def rises(table: pd.DataFrame) -> pd.DataFrame:
-    """Change of log p from step to step, a row an image and a column a step (1, 2, …), in nats.
-
-    ``table`` holds one operation at one λ without repeats; rows are keyed by its ``source`` (where
-    it has one) and ``seed``.
-    """
-    key = [name for name in ("source", "seed") if name in table]
-    values = table.pivot(index=key, columns="step", values="log_density_nats")
-    return values.diff(axis=1).iloc[:, 1:]
-
-
-def estimator_spread(table: pd.DataFrame) -> tuple[float, float]:
-    """Standard deviation over probes, in nats, of one log-density and of the first step's change.
-
-    From the two estimates of each image at logsnr_max: half the variance of their difference.
-    """
-    first = table["operation"].iloc[0]
-    rows = table[(table["operation"] == first) & (table["logsnr"] == table["logsnr"].max())]
-    key = [name for name in ("source", "seed") if name in table]
-    values = rows[rows["step"] <= 1].pivot(
-        index=key, columns=["repeat", "step"], values="log_density_nats"
-    )
-    value = values[1][0] - values[0][0]
-    change = (values[1][1] - values[1][0]) - (values[0][1] - values[0][0])
-    return _spread(value), _spread(change)
-
-
-def _spread(gap: pd.Series) -> float:
-    return float(np.sqrt((gap**2).mean() / 2))

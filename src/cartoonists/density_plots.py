@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.claims import Bootstrap, Interval
-from cartoonists.pairs import bound_gains, gains
 from cartoonists.plots import PALETTE, keep_on, legend_above, median_band, panels
+from cartoonists.summaries import bound_gains, gains, rises
 from cartoonists.trust import keep_whole
 
 SWITCH = "switch point λ (logSNR)"
@@ -253,8 +253,6 @@ def blur_curves(tables: Tables) -> Figure:
 
 def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
     """Share of blur steps that raise log p at each noise level, real and sampled images."""
-    from cartoonists.degradations import rises
-
     figure, axes = panels(tables, height=2.6)
     for axis, table in zip(axes[0], tables.values(), strict=True):
         blur = table[(table["repeat"] == 0) & (table["operation"] == "blur")]

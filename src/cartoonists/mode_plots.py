@@ -159,7 +159,7 @@ def sandwich_widths(table: pd.DataFrame) -> Figure:
 def second_score_bias(levels: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Both halves by a second score: the network's over λ, and the totals of all models.
 
-    ``levels`` as `second_score.second_score` gives them, ``table`` as `second_score.brackets`.
+    ``levels`` as `second_score.second_score` gives them, ``table`` as `summaries.brackets`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
     network = levels[levels["model"] == "network"]

@@ -17,7 +17,6 @@ from cartoonists.scores import ScoreModel
 from cartoonists.stein import Posterior
 from cartoonists.streams import Streams
 from cartoonists.tracking import reverse_sde_path
-from cartoonists.trust import LEAST, trusted
 
 
 @dataclass(frozen=True)
@@ -184,33 +183,6 @@ def pair_bounds(
         keys = {"seed": int, "sample": str, "switch_logsnr": float}
         return pd.DataFrame(columns=[*keys, *BOUNDS], dtype=float).astype(keys)
     return pd.concat(parts, ignore_index=True)
-
-
-def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:
-    """IWAE of HD minus *tracked*, or *iwae*, of the ordinary sample, columns as those of `gains`.
-
-    Of the pairs that have bounds.  Against *tracked* its mean is at most the mean gain in log p^N;
-    against *iwae* it compares two lower bounds, and proves nothing.
-    """
-    bounded = table[table["iwae_log_density_nats"].notna()]
-    ordinary = bounded[bounded["sample"] == "ordinary"].set_index("seed")
-    branch = bounded[bounded["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values="iwae_log_density_nats")
-    return values.sub(ordinary[f"{of_ordinary}_log_density_nats"], axis=0)
-
-
-def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """HD minus ordinary of the same seed, a row a seed and a column a switch point, in nats.
-
-    NaN where one of the two cannot be trusted (`cartoonists.trust`), unless hardly any can.
-    """
-    kept = table[trusted(table)]
-    complete = kept["seed"].value_counts().eq(table["switch_logsnr"].nunique() + 1)
-    table = kept if complete.sum() >= LEAST else table
-    ordinary = table[table["sample"] == "ordinary"].set_index("seed")["log_density_nats"]
-    branch = table[table["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values="log_density_nats")
-    return values.sub(ordinary, axis=0)
 
 
 def collect_images(parts: Sequence[Mapping[str, np.ndarray]], n: int) -> dict[str, np.ndarray]:

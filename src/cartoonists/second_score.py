@@ -21,16 +21,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cartoonists.claims import Bootstrap
 from cartoonists.likelihood import elbo
 from cartoonists.schedules import uniform_grid
 from cartoonists.scores import ScoreModel
 from cartoonists.streams import Streams
+from cartoonists.summaries import HALVES
 from cartoonists.tiny import TinyField
 from cartoonists.tracking import AncestralKernel, ancestral_path, track_reverse_sde
-
-HALVES = ("tracked - log p", "log p - ELBO")
-NETWORK = "network"  # the name of the model that is no control
 
 
 @dataclass(frozen=True)
@@ -186,32 +183,3 @@ def excess(model: ScoreModel, n: int, steps: Sequence[int], seed: int = 0) -> pd
         columns = {"steps": count, "seed": list(run.seeds)}
         parts.append(pd.DataFrame(columns | {"excess_nats": run.log_density - bound.elbo}))
     return pd.concat(parts, ignore_index=True)
-
-
-def brackets(paths: pd.DataFrame, excess: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
-    """Means over held-out paths with intervals, ``truth`` where known; a row a model and half.
-
-    ``below`` is the likelihood gain, ``formula`` the integral.  Of the network also the sum of both
-    halves, with r - ELBO of the same paths in ``measured``, and ``above`` of its upper half: r -
-    ELBO less the gain of the lower half, a bound on E X from above up to the error of the steps.
-    The network's halves stand first, in ``paths`` too.
-    """
-    rows = []
-    for (model, half), part in paths.groupby(["model", "half"], sort=False):
-        rows.append({"model": model, "half": half, **_means(part, bootstrap)})
-        rows[-1]["truth"] = part["truth_nats"].iloc[0]
-    of_network = paths[paths["model"] == NETWORK]
-    both = of_network.groupby("seed")[["integral_nats", "gain_nats"]].sum()
-    measured = excess[excess["steps"] == excess["steps"].min()].set_index("seed")["excess_nats"]
-    lower = of_network[of_network["half"] == HALVES[1]].set_index("seed")["gain_nats"]
-    rows[0]["above"] = bootstrap.mean(measured - lower)
-    total = {"model": NETWORK, "half": "tracked - ELBO", **_means(both, bootstrap)}
-    rows.insert(len(HALVES), total | {"measured": bootstrap.mean(measured)})
-    return pd.DataFrame(rows)
-
-
-def _means(table: pd.DataFrame, bootstrap: Bootstrap) -> dict:
-    return {
-        "below": bootstrap.mean(table["gain_nats"]),
-        "formula": bootstrap.mean(table["integral_nats"]),
-    }

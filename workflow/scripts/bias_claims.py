@@ -3,7 +3,7 @@ from scipy import stats
 
 from cartoonists.artifacts import job, write_table
 from cartoonists.claims import Bootstrap, Interval, row, to_table
-from cartoonists.second_score import HALVES, NETWORK, brackets
+from cartoonists.summaries import HALVES, NETWORK, brackets
 
 SOURCE = "Karczewski et al. 2025a, section 3"
 LIMIT = 3.0  # standard errors

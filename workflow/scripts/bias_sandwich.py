@@ -1,7 +1,7 @@
 import pandas as pd
 
 from cartoonists.artifacts import job, write_table
-from cartoonists.bias import with_gaps
+from cartoonists.summaries import with_gaps
 from cartoonists.trust import keep_each
 
 with job(snakemake) as record:

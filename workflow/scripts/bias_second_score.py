@@ -5,8 +5,9 @@ import pandas as pd
 from cartoonists.artifacts import job, write_table
 from cartoonists.bias import PerturbedGaussian, predicted_bias
 from cartoonists.data import load_bundled_images
-from cartoonists.second_score import HALVES, NETWORK, SecondScoreSettings, excess, second_score
+from cartoonists.second_score import SecondScoreSettings, excess, second_score
 from cartoonists.stein import estimate_table
+from cartoonists.summaries import HALVES, NETWORK
 from cartoonists.tiny import shrink, tiny_schedule, train_tiny
 
 # Few, for a dense linear map of 64 with so faint a signal takes more paths than a network's error.

@@ -2,7 +2,7 @@ import pandas as pd
 
 from cartoonists.artifacts import job, write_table
 from cartoonists.claims import Bootstrap, row, to_table
-from cartoonists.degradations import rises
+from cartoonists.summaries import rises
 
 SOURCE = "Karczewski et al. 2025a, section 5"
 CONTROL = "a control; the paper makes no statement"

@@ -3,7 +3,7 @@ import pandas as pd
 from cartoonists.artifacts import job, write_table
 from cartoonists.claims import Bootstrap, Interval, row, to_table
 from cartoonists.density_plots import DETAIL, ratio_of_means
-from cartoonists.pairs import bound_gains, gains
+from cartoonists.summaries import bound_gains, gains
 from cartoonists.trust import error_row
 
 ALGORITHM = "Karczewski et al. 2025a, algorithm 1"
