@@ -116,7 +116,7 @@ def test_every_experiment_runs_on_foreign_formats(tmp_path):
         },
     }  # fmt: skip
     settings = {
-        "chunk_size": 6,
+        "chunk_size": 64,
         "models": models,
         "run_models": list(models),
         "stein": {"n_samples": 2, "points": 3, "pilot_steps": 4, "trial_samples": 1},
@@ -137,4 +137,6 @@ def test_every_experiment_runs_on_foreign_formats(tmp_path):
         folder = clone.folder / "results" / model
         table = pd.read_csv(folder / "likelihood.csv")
         assert len(table) == 12 and table["tracked_log_density_nats"].notna().all()
+        chunk = pd.read_csv(folder / "chunks" / "likelihood-0.csv")
+        assert len(chunk) == 12  # two trackers of the 6 samples, not of the 64 that a job may have
         assert pd.read_csv(folder / "held_out.csv").empty  # no images of that data set here

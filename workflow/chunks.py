@@ -4,7 +4,7 @@ from math import ceil
 
 
 def chunk_range(first: int, chunk: int, size: int) -> tuple[int, int]:
-    """Seeds of a chunk, first and one past the last: they don't depend on how many are wanted."""
+    """Seeds of a chunk, first and one past the last, however many chunks there are."""
     start = first + chunk * size
     return start, start + size
 

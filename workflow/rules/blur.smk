@@ -9,7 +9,7 @@ rule blur_table:
         stein="results/{dataset}/{model}/stein.npz",
         samples=[
             name.removesuffix(".csv") + ".npz"
-            for name in chunk_files("high_density", BLUR["n_images"], config["chunk_size"])
+            for name in chunk_files("high_density", BLUR["n_images"], PAIRS_A_JOB)
         ],
     output:
         "results/{dataset}/{model}/blur.csv",

@@ -11,9 +11,7 @@ rule compression_table:
         images=[
             name.removesuffix(".csv") + ".npz"
             for name in chunk_files(
-                "high_density",
-                min(COMPRESSION["n_images"], config["high_density"]["n_pairs"]),
-                config["chunk_size"],
+                "high_density", min(COMPRESSION["n_images"], HIGH_DENSITY["n_pairs"]), PAIRS_A_JOB
             )
         ],
     output:

@@ -1,7 +1,8 @@
 # High-density sampling: pairs from the same point x_t, and what the images of high density look like.
 
 HIGH_DENSITY = config["high_density"]
-PAIR_CHUNKS = chunk_files("high_density", HIGH_DENSITY["n_pairs"], config["chunk_size"])
+PAIRS_A_JOB = min(HIGH_DENSITY["n_pairs"], config["chunk_size"])
+PAIR_CHUNKS = chunk_files("high_density", HIGH_DENSITY["n_pairs"], PAIRS_A_JOB)
 PAIR_IMAGES = [name.removesuffix(".csv") + ".npz" for name in PAIR_CHUNKS]
 
 
@@ -24,7 +25,7 @@ rule high_density_chunk:
         gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), config["chunk_size"]),
+        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), PAIRS_A_JOB),
         # the base path is the one whose samples likelihood.csv describes
         base_steps=config["likelihood"]["estimators"]["sde_steps"],
         settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow", "bounds")},

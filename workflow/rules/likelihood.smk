@@ -1,7 +1,8 @@
 # Image models: every log-density of the same samples, of held-out images, and the cost of tracking.
 
 LIKELIHOOD = config["likelihood"]
-CHUNK = config["chunk_size"]
+SAMPLES_A_JOB = min(LIKELIHOOD["n_samples"], config["chunk_size"])
+IMAGES_A_JOB = min(LIKELIHOOD["n_images"], config["chunk_size"])
 PER_MODEL = ["likelihood", "held_out", "tracking_cost"]
 
 
@@ -23,7 +24,7 @@ rule likelihood_chunk:
         gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), CHUNK),
+        seeds=lambda w: chunk_range(config["seed"], int(w.chunk), SAMPLES_A_JOB),
         settings=LIKELIHOOD["estimators"],
         code=code_hash("workflow/scripts/likelihood_chunk.py"),
     script:
@@ -48,7 +49,7 @@ rule held_out_chunk:
         gpu=GPU,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        images=lambda w: chunk_range(0, int(w.chunk), CHUNK),
+        images=lambda w: chunk_range(0, int(w.chunk), IMAGES_A_JOB),
         data_dir=config["data_dir"],
         settings=LIKELIHOOD["estimators"],
         code=code_hash("workflow/scripts/held_out_chunk.py"),
@@ -59,7 +60,7 @@ rule held_out_chunk:
 rule likelihood_table:
     """Log-densities of all samples of a model, or of all held-out images."""
     input:
-        chunk_files("likelihood", LIKELIHOOD["n_samples"], CHUNK),
+        chunk_files("likelihood", LIKELIHOOD["n_samples"], SAMPLES_A_JOB),
     output:
         "results/{dataset}/{model}/likelihood.csv",
     log:
@@ -80,7 +81,7 @@ rule likelihood_table:
 
 use rule likelihood_table as held_out_table with:
     input:
-        chunk_files("held_out", LIKELIHOOD["n_images"], CHUNK),
+        chunk_files("held_out", LIKELIHOOD["n_images"], IMAGES_A_JOB),
     output:
         "results/{dataset}/{model}/held_out.csv",
     log:
