@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cartoonists.claims import Bootstrap
+from cartoonists.summaries import bits_by_estimator
 from cartoonists.trust import error_row, keep, keep_each, keep_whole, report, trusted
 
 
@@ -56,3 +57,13 @@ def test_an_error_as_large_as_the_spread_is_said():
     assert report({"model": table}).iloc[0]["warning"] == "error as large as the spread"
     claim = error_row(6, "model", table, "table.csv", Bootstrap(resamples=50))
     assert claim.verdict == "does not hold"
+
+
+def test_bits_of_a_path_that_ran_away_are_left_out_and_bounds_stay():
+    table = pd.DataFrame({"dimensions": 10, "ode_log_density_nats": [1.0, -1e9]})
+    table["ode_error_nats"] = [0.5, 1e8]  # 0.05 and 1e7 nats/dim
+    for name in ("elbo", "iwae", "ode"):
+        table[f"{name}_bits_per_dim"] = [3.0, 4.0]
+    bits = bits_by_estimator(table)
+    assert bits["ode"].tolist()[0] == 3.0 and np.isnan(bits["ode"][1])
+    assert bits["elbo"].tolist() == bits["iwae"].tolist() == [3.0, 4.0]

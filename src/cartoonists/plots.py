@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.artifacts import atomic
+from cartoonists.summaries import bits_by_estimator
 from cartoonists.trust import TOLERANCE, keep
 
 PALETTE = "colorblind"
@@ -180,11 +181,11 @@ def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def held_out(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """bits/dim of held-out images by ELBO, IWAE and PF-ODE: each, and the mean with interval."""
+    """bits/dim of held-out images (`bits_by_estimator`): each, and the mean with interval."""
     figure, (axes,) = panels(tables, width=2.6, height=2.6)
-    names = {"ELBO": "elbo", "IWAE": "iwae", "PF-ODE": "ode"}
+    names = {"elbo": "ELBO", "iwae": "IWAE", "ode": "PF-ODE"}
     for axis, table in zip(axes, tables.values(), strict=True):
-        long = pd.DataFrame({k: table[f"{v}_bits_per_dim"] for k, v in names.items()}).melt()
+        long = bits_by_estimator(table).rename(columns=names).melt()
         if not long["value"].notna().any():  # no images here, or a density of latents
             axis.text(0.5, 0.5, "no bits/dim", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])

@@ -40,6 +40,16 @@ def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFra
     return values.sub(ordinary[f"{of_ordinary}_log_density_nats"], axis=0)
 
 
+def bits_by_estimator(table: pd.DataFrame) -> pd.DataFrame:
+    """bits/dim of images: columns ``elbo``, ``iwae`` and ``ode``, a row an image.
+
+    The bounds hold at any step; the PF-ODE's value is NaN where it cannot be trusted
+    (`cartoonists.trust`): paths of saturated patches can run away.
+    """
+    bits = pd.DataFrame({name: table[f"{name}_bits_per_dim"] for name in ("elbo", "iwae", "ode")})
+    return bits.assign(ode=bits["ode"].where(trusted(table, "ode_log_density_nats")))
+
+
 def rises(table: pd.DataFrame) -> pd.DataFrame:
     """Change of log p from step to step, a row an image and a column a step (1, 2, …), in nats.
 
