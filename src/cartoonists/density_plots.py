@@ -27,6 +27,7 @@ DIVERSITY = {
     "mean_pairwise_distance": "mean pairwise distance\n[feature units]",
     "vendi_score": "Vendi score\n[effective images]",
 }
+FAR = 10.0  # nats/dim, from which a linear axis would hide all else
 DISTANCE = "Fréchet distance to data\n[squared feature units]"
 KINDS = {"data": "real images", "ordinary": "ordinary samples", "high-density": "HD samples"}
 
@@ -243,7 +244,7 @@ def blur_curves(tables: Tables) -> Figure:
             axis.tick_params(axis="x", labelsize=7)
             axis.axhline(0, color="0.3", linewidth=0.8)
             axis.set_xlabel(OPERATION_LABELS[operation])
-            if operation == "noise":  # far off the data the flow diverges
+            if max(map(abs, axis.get_ylim())) > FAR:  # off the data the flow diverges
                 axis.set_yscale("symlog")
     for axis in axes[:, 0]:
         axis.set_ylabel("change of log p\n[nats/dim]")
