@@ -9,7 +9,7 @@ def chunk_range(first: int, chunk: int, size: int) -> tuple[int, int]:
     return start, start + size
 
 
-def chunk_files(table: str, n: int, size: int) -> list[str]:
+def chunk_files(table: str, n: int, size: int, kind: str = "csv") -> list[str]:
     """Files of the chunks that hold the first n seeds, with the wildcards of a model."""
-    pattern = "results/{{dataset}}/{{model}}/chunks/{}-{}.csv"
-    return [pattern.format(table, chunk) for chunk in range(ceil(n / size))]
+    pattern = "results/{{dataset}}/{{model}}/chunks/{}-{}.{}"
+    return [pattern.format(table, chunk, kind) for chunk in range(ceil(n / size))]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cartoonists.claims import Interval
 from cartoonists.plots import PALETTE
+from cartoonists.summaries import NETWORK
 
 CURVES = {"newton": "highest mode (Newton)", "mode": "mode ODE", "hd": "HD-ODE"}
 STYLES = {"newton": "-", "mode": "--", "hd": ":"}
@@ -162,7 +163,7 @@ def second_score_bias(levels: pd.DataFrame, table: pd.DataFrame) -> Figure:
     ``levels`` as `second_score.second_score` gives them, ``table`` as `summaries.brackets`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.0, 3.4), layout="constrained")
-    network = levels[levels["model"] == "network"]
+    network = levels[levels["model"] == NETWORK]
     for i, (half, part) in enumerate(network.groupby("half", sort=False)):
         for name, style in {"integrand": "-", "gain": ":"}.items():
             x, y, error = _binned(part.sort_values("logsnr"), name, 4)

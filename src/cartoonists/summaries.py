@@ -21,10 +21,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     kept = table[trusted(table)]
     complete = kept["seed"].value_counts().eq(table["switch_logsnr"].nunique() + 1)
     table = kept if complete.sum() >= LEAST else table
-    ordinary = table[table["sample"] == "ordinary"].set_index("seed")["log_density_nats"]
-    branch = table[table["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values="log_density_nats")
-    return values.sub(ordinary, axis=0)
+    return _over_ordinary(table, "log_density_nats", "log_density_nats")
 
 
 def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:
@@ -34,10 +31,15 @@ def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFra
     against *iwae* it compares two lower bounds, and proves nothing.
     """
     bounded = table[table["iwae_log_density_nats"].notna()]
-    ordinary = bounded[bounded["sample"] == "ordinary"].set_index("seed")
-    branch = bounded[bounded["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values="iwae_log_density_nats")
-    return values.sub(ordinary[f"{of_ordinary}_log_density_nats"], axis=0)
+    return _over_ordinary(bounded, "iwae_log_density_nats", f"{of_ordinary}_log_density_nats")
+
+
+def _over_ordinary(table: pd.DataFrame, of_branch: str, of_ordinary: str) -> pd.DataFrame:
+    """A column of the HD samples minus one of the ordinary sample of the same seed."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")[of_ordinary]
+    branch = table[table["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values=of_branch)
+    return values.sub(ordinary, axis=0)
 
 
 def bits_by_estimator(table: pd.DataFrame) -> pd.DataFrame:
@@ -56,8 +58,7 @@ def rises(table: pd.DataFrame) -> pd.DataFrame:
     ``table`` holds one operation at one λ without repeats; rows are keyed by its ``source`` (where
     it has one) and ``seed``.
     """
-    key = [name for name in ("source", "seed") if name in table]
-    values = table.pivot(index=key, columns="step", values="log_density_nats")
+    values = table.pivot(index=_image_key(table), columns="step", values="log_density_nats")
     return values.diff(axis=1).iloc[:, 1:]
 
 
@@ -68,13 +69,16 @@ def estimator_spread(table: pd.DataFrame) -> tuple[float, float]:
     """
     first = table["operation"].iloc[0]
     rows = table[(table["operation"] == first) & (table["logsnr"] == table["logsnr"].max())]
-    key = [name for name in ("source", "seed") if name in table]
     values = rows[rows["step"] <= 1].pivot(
-        index=key, columns=["repeat", "step"], values="log_density_nats"
+        index=_image_key(table), columns=["repeat", "step"], values="log_density_nats"
     )
     value = values[1][0] - values[0][0]
     change = (values[1][1] - values[1][0]) - (values[0][1] - values[0][0])
     return _spread(value), _spread(change)
+
+
+def _image_key(table: pd.DataFrame) -> list[str]:
+    return [name for name in ("source", "seed") if name in table]
 
 
 def _spread(gap: pd.Series) -> float:

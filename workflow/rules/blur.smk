@@ -7,10 +7,7 @@ rule blur_table:
     """Log-density of images after blur, noise, contrast and resolution changes of rising strength."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
-        samples=[
-            name.removesuffix(".csv") + ".npz"
-            for name in chunk_files("high_density", BLUR["n_images"], PAIRS_A_JOB)
-        ],
+        samples=chunk_files("high_density", BLUR["n_images"], PAIRS_A_JOB, "npz"),
     output:
         "results/{dataset}/{model}/blur.csv",
     log:

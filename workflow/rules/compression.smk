@@ -8,12 +8,12 @@ rule compression_table:
     input:
         stein="results/{dataset}/{model}/stein.npz",
         pairs="results/{dataset}/{model}/high_density.csv",
-        images=[
-            name.removesuffix(".csv") + ".npz"
-            for name in chunk_files(
-                "high_density", min(COMPRESSION["n_images"], HIGH_DENSITY["n_pairs"]), PAIRS_A_JOB
-            )
-        ],
+        images=chunk_files(
+            "high_density",
+            min(COMPRESSION["n_images"], HIGH_DENSITY["n_pairs"]),
+            PAIRS_A_JOB,
+            "npz",
+        ),
     output:
         table="results/{dataset}/{model}/compression.csv",
         correlations="results/{dataset}/{model}/compression_correlations.csv",

@@ -3,7 +3,7 @@
 HIGH_DENSITY = config["high_density"]
 PAIRS_A_JOB = min(HIGH_DENSITY["n_pairs"], config["chunk_size"])
 PAIR_CHUNKS = chunk_files("high_density", HIGH_DENSITY["n_pairs"], PAIRS_A_JOB)
-PAIR_IMAGES = [name.removesuffix(".csv") + ".npz" for name in PAIR_CHUNKS]
+PAIR_IMAGES = chunk_files("high_density", HIGH_DENSITY["n_pairs"], PAIRS_A_JOB, "npz")
 
 
 rule high_density_chunk:
