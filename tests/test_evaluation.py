@@ -1,6 +1,7 @@
 """What is measured on an image model, on a network whose density is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from cartoonists.evaluation import (
     table_from_arrays,
     tracking_cost,
 )
+from cartoonists.summaries import bits_by_estimator
 
 SHAPE = (1, 4, 4)
 VARIANCE = 0.2
@@ -87,8 +89,15 @@ def test_bits_per_dim_of_images_whose_density_is_known(model, table):
 
 
 def test_no_images_give_no_rows(model, table):
+    images = np.zeros((1, *SHAPE), np.uint8)
+    none, one = (image_log_densities(model, table, images[:n], range(n), SETTINGS) for n in (0, 1))
+    assert len(none) == 0 and set(none.columns) == set(one.columns)
+
+
+def test_a_file_without_images_is_read_as_no_bits(model, table, tmp_path):
     empty = np.zeros((0, *SHAPE), np.uint8)
-    assert len(image_log_densities(model, table, empty, [], SETTINGS)) == 0
+    image_log_densities(model, table, empty, [], SETTINGS).to_csv(tmp_path / "held_out.csv")
+    assert len(bits_by_estimator(pd.read_csv(tmp_path / "held_out.csv"))) == 0
 
 
 def test_the_cost_of_tracking_is_measured_in_pairs(model, table):

@@ -96,6 +96,15 @@ def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
     )
 
 
+ESTIMATED = (
+    "ode_log_density_nats",
+    "ode_error_nats",
+    "elbo_log_density_nats",
+    "elbo_error_nats",
+    "iwae_log_density_nats",
+)
+
+
 @dataclass(frozen=True)
 class LikelihoodSettings:
     """Steps of each estimator; paths of IWAE; probes of Hutchinson's estimate."""
@@ -161,10 +170,8 @@ def image_log_densities(
     Nats in model space at logsnr_max, and bits/dim of the grey levels (NaN for latent models).
     """
     bounds = ("ode", "elbo", "iwae")
-    if len(images) == 0:  # a chunk behind the last image
-        names = [
-            f"{name}_{unit}" for unit in ("log_density_nats", "bits_per_dim") for name in bounds
-        ]
+    if len(images) == 0:  # no data, or a chunk behind the last image
+        names = [*ESTIMATED, *(f"{name}_bits_per_dim" for name in bounds)]
         return pd.DataFrame(columns=["image", "dimensions", *names])
     noise = Streams(seeds, "dequantisation").uniform(model.pixel_shape)
     x = model.from_pixels(torch.from_numpy(images), noise)
@@ -244,13 +251,8 @@ def _estimates(
     flow = flow_log_density(model, x, seeds, settings.flow, table, callback=keep_end)
     bound = elbo(model, x, settings.bound_steps, settings.paths, seeds=seeds, posterior=table)
     bar.update(settings.bound_steps * settings.paths)
-    columns: dict[str, Any] = {
-        "ode_log_density_nats": flow.log_density,
-        "ode_error_nats": flow.error,
-        "elbo_log_density_nats": bound.elbo,
-        "elbo_error_nats": bound.error,
-        "iwae_log_density_nats": bound.iwae,
-    }
+    values = (flow.log_density, flow.error, bound.elbo, bound.error, bound.iwae)
+    columns: dict[str, Any] = dict(zip(ESTIMATED, values, strict=True))
     if back:
         returned = sample_ode(
             model, len(x), settings.ode_steps, settings.ode_solver, "hutchinson", seeds=seeds,

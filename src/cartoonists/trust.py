@@ -23,7 +23,8 @@ def trusted(table: pd.DataFrame, density: str = "log_density_nats") -> pd.Series
     ``density`` names the column; its error stands in ``…error_nats``.
     """
     error = table[_error(density)] / table["dimensions"]
-    return np.isfinite(table[density]) & (error <= TOLERANCE)
+    values = table[density].astype(float)  # columns of an empty file have no type
+    return np.isfinite(values) & (error <= TOLERANCE)
 
 
 def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame:
