@@ -3,8 +3,7 @@
     python benchmarks/hutchinson_cost.py [--repeats 9] [--batches 16 64] [--models NAME …]
 
 Writes, in processor time, interleaved, with bootstrap intervals:
-hutchinson_size.csv, milliseconds of a network of the official code's size beside those of that
-code; hutchinson_cost.csv, a step of the PF-ODE with the estimate over one without.
+hutchinson_cost.csv, a step of the PF-ODE with the estimate over one without.
 And hutchinson_step.csv, the error of central and one-sided differences against the vector-Jacobian
 product with the same probes, by step and λ, with a figure; hutchinson_error.csv, the change of the
 PF-ODE's log-density.
@@ -17,21 +16,16 @@ import pandas as pd
 import torch
 from interleaved import RESULTS, interleaved, machine, ratio_columns, write
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from cartoonists import (
-    VP,
-    NetworkScore,
     divergence,
     load_model,
     ode_log_density,
     plots,
     track_reverse_sde,
 )  # fmt: skip
-from cartoonists._torchvision import import_torchvision
 from cartoonists.bases import Pixels
 from cartoonists.checkpoints import bundled_models
-from cartoonists.execution import Execution
 from cartoonists.processes import ProbabilityFlow
 from cartoonists.scores import _dot
 from cartoonists.solvers import integrate
@@ -42,53 +36,6 @@ KINDS = ("none", "hutchinson", "difference")
 GRID = (0.0, 0.4, 0.8)  # of the timed steps: the cost does not depend on λ
 STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # of a difference, in σ
 LEVELS = (-10.0, -5.0, 0.0, 3.0, 6.0, 10.0)
-
-# Milliseconds a sample and step that the official code (JAX, 45.8 M parameters) took at batch 8 on
-# one core of such a machine; given to this project, not measured by it.
-OFFICIAL = {"none": 116.0, "hutchinson": 251.0}
-OFFICIAL_BATCH = 8
-
-
-class SizedUNet(torch.nn.Module):
-    """diffusers' U-Net of DDPM for CIFAR-10, widened to the official network's parameters."""
-
-    def __init__(self):
-        super().__init__()
-        import_torchvision()
-        from diffusers import UNet2DModel
-
-        self.unet = UNet2DModel(
-            sample_size=32, block_out_channels=(144, 288, 288, 288), layers_per_block=2,
-            norm_num_groups=16, attention_head_dim=None,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        ).eval().requires_grad_(False)  # fmt: skip
-
-    def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
-        return self.unet(x, 50 * (logsnr + 10)).sample
-
-
-def sizes(repeats: int) -> list[dict]:
-    """Milliseconds a sample and step of a random network of the official size."""
-    torch.manual_seed(0)
-    network = SizedUNet()
-    model = Execution().apply(NetworkScore(network, (3, 32, 32), VP()))
-    x = Streams(sample_seeds(0, OFFICIAL_BATCH), "start").normal(model.shape)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        model.score(x[:1], 0.0)
-    seconds = interleaved({kind: partial(solve, model, x, kind) for kind in KINDS}, repeats)
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
-    rows = []
-    for kind in KINDS:
-        ms = 1e3 * seconds[kind] / (OFFICIAL_BATCH * (len(GRID) - 1))
-        official = OFFICIAL["none" if kind == "none" else "hutchinson"]
-        row = {"divergence": kind, "parameters_M": millions,
-               "operations_G": counter.get_total_flops() / 1e9, "batch": OFFICIAL_BATCH,
-               "ms_a_sample": ms.median(), "ms_lowest": ms.min(),
-               "official_jax_ms": official}  # fmt: skip
-        rows.append(row | ratio_columns(seconds[kind], seconds["none"]) | machine())
-    return rows
 
 
 def points(model, n: int, logsnr: float, posterior: PosteriorTable | None = None) -> Tensor:
@@ -203,11 +150,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--only", choices=("size", "cost", "step", "path"))
+    parser.add_argument("--only", choices=("cost", "step", "path"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.only in (None, "size"):
-        print(write("hutchinson_size", pd.DataFrame(sizes(given.repeats))))
     if given.only in (None, "cost"):
         rows = [row for m in given.models for row in costs(m, given.batches, given.repeats)]
         print(write("hutchinson_cost", pd.DataFrame(rows)))
