@@ -1,5 +1,6 @@
 """Solvers for the joint path of x and log p: one loop for every process."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,9 @@ TABLEAUS = {
 }
 
 SOLVERS = (*TABLEAUS, "adams")
-LONGEST = {1: 0.7, -1: 1.0}  # step in λ up to which Adams goes to order 4, by direction
+# longest steps in λ that Adams takes from so many earlier slopes, by direction; beyond, from one
+LONGEST = {1: {4: 0.4, 3: 0.8, 2: 1.7}, -1: {4: 1.0, 2: math.inf}}
+MOST_SLOPES = 5  # those and the slope ahead
 
 Callback = Callable[[float, Tensor, Tensor], None]  # (logsnr, x, log_density) after every step
 
@@ -108,12 +111,14 @@ class RungeKutta:
 class Adams:
     """Adams–Bashforth–Moulton in the mode predict–evaluate–correct (Hairer et al., 1993, III.1).
 
-    One evaluation a step, of order 5 once the history is full.  The order ramps up from 1,
-    which costs little because processes hardly move at either end of the range of λ.  Steps longer
-    than LONGEST stop at order 2: towards the noise higher orders then lose to their own
-    extrapolation (measured on mixtures with D = 3072), and towards the data, where flat directions
-    contract as exp(-λ/2), they are unstable.  Summed over a path, the corrector's weights are those
-    of the trapezoidal rule with end corrections: fresh probes of the divergence weigh evenly.
+    One evaluation a step, of order 5 once four slopes are known.  The order ramps up from 2, which
+    costs little because processes hardly move at either end of the range of λ.  How many slopes a
+    step may use hangs on its length, ``LONGEST``.  Towards the data flat directions contract as
+    exp(-λ/2), and k slopes are stable for steps up to 2.0, 1.1, 0.6 and 0.3 for k = 1 … 4; a few
+    steps beyond that gain more than they lose.  Towards the noise higher orders lose to their own
+    extrapolation in long steps.  Both measured in benchmarks/NOTES.md.  Summed over a path, the
+    corrector's weights are those of the trapezoidal rule with end corrections: fresh probes of the
+    divergence weigh evenly.
     """
 
     def __init__(self):
@@ -124,19 +129,25 @@ class Adams:
         direction = 1 if stop > start else -1
         if not self.nodes:
             self._remember(start, slopes(x, start, direction))
-        weights = _integration_weights(self.nodes, start, stop)
-        predicted = x + _combine(weights, self.found, stop - start)[0]
         score = self.found[-1][2]
+        used = _history(abs(stop - start), direction)
+        predicted = x + self._increments(used, start, stop)[0]
         self._remember(stop, slopes(predicted, stop, direction))
-        weights = _integration_weights(self.nodes, start, stop)
-        increments = _combine(weights, self.found, stop - start)
-        order = 4 if abs(stop - start) <= LONGEST[direction] else 2
-        self.nodes, self.found = self.nodes[-order:], self.found[-order:]
-        return *increments, score
+        return *self._increments(used + 1, start, stop), score
+
+    def _increments(self, used: int, start: float, stop: float) -> tuple[Tensor, Tensor]:
+        """∫ of the polynomial through the last slopes, at most ``used`` of them."""
+        nodes, found = self.nodes[-used:], self.found[-used:]
+        return _combine(_integration_weights(nodes, start, stop), found, stop - start)
 
     def _remember(self, node: float, slope: tuple[Tensor, Tensor, Tensor]) -> None:
-        self.nodes.append(node)
-        self.found.append(slope)
+        self.nodes = [*self.nodes, node][-MOST_SLOPES:]
+        self.found = [*self.found, slope][-MOST_SLOPES:]
+
+
+def _history(step: float, direction: int) -> int:
+    """Earlier slopes that a step of this length may use."""
+    return next((count for count, longest in LONGEST[direction].items() if step <= longest), 1)
 
 
 def _integration_weights(nodes: Sequence[float], start: float, stop: float) -> list[float]:
