@@ -30,7 +30,7 @@ TRACKED = {
     "ancestral, diagonal": (16, 32, 64, 128, 256),
 }
 OFFICIAL = "official (Euler, pixel probe)"
-FLOWS = {OFFICIAL: (64, 256, 1024), "Adams": (2, 4, 8, 16, 32, 64)}
+FLOWS = {OFFICIAL: (64, 256, 1024), "Adams": (2, 4, 8, 16, 24, 32, 64)}
 KINDS = ("encoding", "sampling", "tracking")
 
 
