@@ -66,15 +66,18 @@ def test_adams_needs_a_quarter_of_the_evaluations_of_heun():
     assert error[0] < error[1]
 
 
-@pytest.mark.parametrize("steps", [16, 20, 24, 28])
-def test_adams_is_stable_towards_the_data(steps):
-    """Flat directions (variances down to 1e-4) contract; long steps must not blow them up."""
+@pytest.mark.parametrize(
+    ("least", "steps", "allowed"),
+    [(1e-4, 16, 2.0), (1e-4, 20, 2.0), (1e-4, 24, 2.0), (1e-8, 28, 1.0), (1e-8, 32, 1.0)],
+)
+def test_adams_is_stable_towards_the_data(least, steps, allowed):
+    """Flat directions (variances down to ``least``) contract; long steps must not blow them up."""
     g = torch.Generator().manual_seed(0)
-    variances = 10 ** (-4 * torch.rand(2, 64, generator=g))
+    variances = least ** torch.rand(2, 64, generator=g)
     target = GaussianMixture([1.0, 1.0], 0.5 * torch.randn(2, 64, generator=g), variances, VP())
     run = sample_ode(target, n=16, steps=steps, solver="adams")
     error = run.log_density - target.log_prob(run.x)
-    assert error.abs().median() < 2.0
+    assert error.abs().median() < allowed
 
 
 def test_sampling_direction_tracks_the_density():
