@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -116,13 +116,16 @@ def tracking_errors(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def keep_on(axis: Axes, table: pd.DataFrame, density: str) -> pd.DataFrame:
-    """The rows to draw (`cartoonists.trust.keep`); the panel says how many are left out."""
+def keep_on(
+    axis: Axes, table: pd.DataFrame, density: str, side: Literal["left", "right"] = "left"
+) -> pd.DataFrame:
+    """The rows to draw (`cartoonists.trust.keep`); a corner says how many are left out."""
     kept = keep(table, density)
     if left_out := len(table) - len(kept):
         why = f"not finite\nor error above {TOLERANCE:g} nats/dim"
         note = f"{left_out} of {len(table)} not drawn: {why}"
-        axis.text(0.02, 0.98, note, va="top", fontsize=7, transform=axis.transAxes)
+        place = {"left": 0.02, "right": 0.98}[side]
+        axis.text(place, 0.98, note, ha=side, va="top", fontsize=7, transform=axis.transAxes)
     return kept
 
 
