@@ -2,11 +2,10 @@
 
     python benchmarks/hutchinson_cost.py [--repeats 9] [--batches 16 64] [--models NAME …]
 
-Writes, in processor time, interleaved, with bootstrap intervals:
-hutchinson_cost.csv, a step of the PF-ODE with the estimate over one without.
-And hutchinson_step.csv, the error of central and one-sided differences against the vector-Jacobian
-product with the same probes, by step and λ, with a figure; hutchinson_error.csv, the change of the
-PF-ODE's log-density.
+Writes hutchinson_cost.csv, a step of the PF-ODE with the estimate over one without, in processor
+time, interleaved, with bootstrap intervals; hutchinson_step.csv, the error of central and one-sided
+differences against the vector-Jacobian product with the same probes, by step and λ, with a figure;
+hutchinson_error.csv, the change of the PF-ODE's log-density.
 """
 
 import argparse
@@ -17,13 +16,7 @@ import torch
 from interleaved import RESULTS, interleaved, machine, ratio_columns, write
 from torch import Tensor
 
-from cartoonists import (
-    divergence,
-    load_model,
-    ode_log_density,
-    plots,
-    track_reverse_sde,
-)  # fmt: skip
+from cartoonists import divergence, load_model, ode_log_density, plots, track_reverse_sde
 from cartoonists.bases import Pixels
 from cartoonists.checkpoints import bundled_models
 from cartoonists.processes import ProbabilityFlow
