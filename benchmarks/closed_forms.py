@@ -10,10 +10,10 @@ import torch
 from figures import error_curves
 from tqdm import tqdm
 
-from cartoonists.bases import Cosine
-from cartoonists.schedules import NoiseSchedule
-from cartoonists.scores import GaussianMixture
-from cartoonists.testbeds import testbed
+from cartoonists.experiments.theory import testbed
+from cartoonists.paths.bases import Cosine
+from cartoonists.paths.schedules import NoiseSchedule
+from cartoonists.paths.scores import GaussianMixture
 
 RESULTS = Path(__file__).parent / "results"
 IMAGE = (3, 32, 32)

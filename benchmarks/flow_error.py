@@ -12,8 +12,8 @@ from functools import partial
 from closed_forms import TARGETS, benchmark, summary, target
 
 from cartoonists import VP, ode_log_density, sample_ode
-from cartoonists.bases import Pixels
-from cartoonists.stein import mixture_table
+from cartoonists.density.posterior import mixture_table
+from cartoonists.paths.bases import Pixels
 
 STEPS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 METHODS = {  # name: (solver, evaluations a step, most steps, grid and basis by a Stein table)

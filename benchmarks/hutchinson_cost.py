@@ -16,14 +16,17 @@ import torch
 from interleaved import RESULTS, interleaved, machine, ratio_columns, write
 from torch import Tensor
 
-from cartoonists import divergence, load_model, ode_log_density, plots, track_reverse_sde
-from cartoonists.bases import Pixels
-from cartoonists.checkpoints import bundled_models
-from cartoonists.processes import ProbabilityFlow
-from cartoonists.scores import _dot
-from cartoonists.solvers import integrate
-from cartoonists.stein import PosteriorTable, estimate_tables
-from cartoonists.streams import Streams, sample_seeds
+from cartoonists import load_model, ode_log_density, track_reverse_sde
+from cartoonists.density.posterior import PosteriorTable
+from cartoonists.density.stein import estimate_tables
+from cartoonists.models.checkpoints import bundled_models
+from cartoonists.paths import divergence
+from cartoonists.paths.bases import Pixels
+from cartoonists.paths.processes import ProbabilityFlow
+from cartoonists.paths.scores import _dot
+from cartoonists.paths.solvers import integrate
+from cartoonists.paths.streams import Streams, sample_seeds
+from cartoonists.report import plots
 
 KINDS = ("none", "hutchinson", "difference")
 GRID = (0.0, 0.4, 0.8)  # of the timed steps: the cost does not depend on λ

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cartoonists.claims import Bootstrap, Interval
+from cartoonists.statistics.claims import Bootstrap, Interval
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -20,9 +20,9 @@ from figures import error_curves
 from tqdm import tqdm
 
 from cartoonists import load_model, ode_log_density, sample_ode, track_reverse_sde
-from cartoonists.bases import Cosine, Pixels
-from cartoonists.schedules import uniform_grid
-from cartoonists.stein import estimate_table
+from cartoonists.density.stein import estimate_table
+from cartoonists.paths.bases import Cosine, Pixels
+from cartoonists.paths.schedules import uniform_grid
 
 REFERENCE_STEPS = 4096
 TRACKED = {

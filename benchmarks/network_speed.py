@@ -21,9 +21,10 @@ from hutchinson_cost import points, small_table
 from interleaved import RESULTS, interleaved, machine, ratio_columns, write
 from torch.utils.flop_counter import FlopCounterMode
 
-from cartoonists import load_model, ode_log_density, plots
-from cartoonists.checkpoints import bundled_models
-from cartoonists.streams import Streams, sample_seeds
+from cartoonists import load_model, ode_log_density
+from cartoonists.models.checkpoints import bundled_models
+from cartoonists.paths.streams import Streams, sample_seeds
+from cartoonists.report import plots
 
 VARIANTS = ("fp32", "fp32 contiguous", "bf16", "bf16 channels-last", "bf16 products", "int8")
 DERIVED = VARIANTS[:-1]  # int8 has no derivatives

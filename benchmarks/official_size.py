@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cartoonists import VP, NetworkScore
-from cartoonists._torchvision import import_torchvision
-from cartoonists.execution import Execution
-from cartoonists.streams import Streams, sample_seeds
+from cartoonists.models._torchvision import import_torchvision
+from cartoonists.models.execution import Execution
+from cartoonists.paths.streams import Streams, sample_seeds
 
 BATCH = 8
 LOGSNR = 0.4

@@ -16,7 +16,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from cartoonists import load_model
-from cartoonists._torchvision import import_torchvision
+from cartoonists.models._torchvision import import_torchvision
 
 import_torchvision()
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cartoonists import VP, Gaussian, NetworkScore, load_model, ode_log_density
-from cartoonists.execution import Execution
+from cartoonists.models.execution import Execution
 
 SETTINGS = (("fp32", "float64"), ("fp32", "float32"), ("bf16", "float64"), ("fp16", "float64"))
 SHAPE, VARIANCE, SAMPLES = (1, 28, 28), 0.3, 4

@@ -21,8 +21,9 @@ import pandas as pd
 import torch
 from interleaved import RESULTS, interleaved, machine, write
 
-from cartoonists import VP, Gaussian, load_model, ode_log_density, plots, track_reverse_sde
-from cartoonists.claims import Bootstrap
+from cartoonists import VP, Gaussian, load_model, ode_log_density, track_reverse_sde
+from cartoonists.report import plots
+from cartoonists.statistics.claims import Bootstrap
 
 MODEL = "fashion-mnist/likelihood"
 SIZES = {

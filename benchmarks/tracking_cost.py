@@ -13,10 +13,10 @@ import torch
 from interleaved import machine, ratio_columns, write
 
 from cartoonists import load_model
-from cartoonists.bases import basis_named
-from cartoonists.checkpoints import bundled_models
-from cartoonists.evaluation import tracking_cost
-from cartoonists.stein import estimate_tables
+from cartoonists.density.stein import estimate_tables
+from cartoonists.experiments.likelihood import tracking_cost
+from cartoonists.models.checkpoints import bundled_models
+from cartoonists.paths.bases import basis_named
 
 
 def main() -> None:

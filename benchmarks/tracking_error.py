@@ -10,8 +10,9 @@ On closed forms, where the truth is known.  Writes benchmarks/results/tracking_e
 from closed_forms import TARGETS, benchmark, summary, target
 
 from cartoonists import VP, track_reverse_sde
-from cartoonists.schedules import uniform_grid
-from cartoonists.stein import mixture_table, posterior_of
+from cartoonists.density.posterior import mixture_table
+from cartoonists.density.stein import posterior_of
+from cartoonists.paths.schedules import uniform_grid
 
 STEPS = (8, 16, 32, 64, 128, 256, 512, 1024)
 MOST = 256  # steps of the ancestral trackers

@@ -26,7 +26,7 @@ from interleaved import write
 RULE = re.compile(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n((?:[ \t].*\n|\n)*)", re.M)
 NETWORKS = "load_model("  # in a script: diffusers is imported when a network is loaded
 ON_DEMAND = """
-from cartoonists._torchvision import import_torchvision
+from cartoonists.models._torchvision import import_torchvision
 import_torchvision()
 from diffusers import UNet2DModel
 """

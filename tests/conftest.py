@@ -4,22 +4,9 @@ import pytest
 import torch
 from workflow_clone import Clone
 
-from cartoonists import VE, VP, Gaussian, GaussianMixture
+from cartoonists import VE, VP, Gaussian
 
 torch.set_num_threads(1)
-
-
-def mixture(dimensions, schedule=None, components=3, seed=0, spread=1.0, anisotropic=False):
-    """A random mixture with well-separated scales; variances 0.1 to 0.6 where isotropic."""
-    g = torch.Generator().manual_seed(seed)
-    options = {"generator": g, "dtype": torch.float64}
-    weights = 0.5 + torch.rand(components, **options)
-    means = spread * torch.randn(components, dimensions, **options)
-    if anisotropic:
-        variances = 10 ** (-2.5 + 3 * torch.rand(components, dimensions, **options))
-    else:
-        variances = 0.1 + 0.5 * torch.rand(components, **options)
-    return GaussianMixture(weights, means, variances, schedule or VP())
 
 
 @pytest.fixture(params=[VP, VE], ids=["VP", "VE"])

@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save_file
 
-from cartoonists._torchvision import import_torchvision
+from cartoonists.models._torchvision import import_torchvision
 
 import_torchvision()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cartoonists.artifacts import atomic, read_arrays
-from cartoonists.claims import summary
-from cartoonists.density_plots import low_to_high
-from cartoonists.plots import save, use_style
+from cartoonists.files.artifacts import atomic, read_arrays
+from cartoonists.report.high_density import low_to_high
+from cartoonists.report.plots import save, use_style
+from cartoonists.statistics.claims import summary
 
 CLONE = Path(__file__).resolve().parents[1]
 PICTURE = Path("docs/images/low_to_high.png")

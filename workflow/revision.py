@@ -40,36 +40,38 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _imports(tree: ast.Module) -> set[str]:
-    """Modules of the package that a syntax tree imports, names of ``__init__`` resolved."""
+    """Modules of the package, as ``room.module``, that a syntax tree imports.
+
+    Names of the package's ``__init__`` count as the module that defines them.  The package imports
+    itself by full names only (ruff's rule TID252).
+    """
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            base = f"{PACKAGE}.{module}".strip(".") if node.level else module
-            if base == PACKAGE:
-                for alias in node.names:
-                    found |= _exported(alias.name)
-            elif base.startswith(f"{PACKAGE}."):
-                found.add(base.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                found |= _reached(node.module, alias.name)
         elif isinstance(node, ast.Import):
-            parts = [alias.name.split(".") for alias in node.names]
-            found |= {p[1] for p in parts if p[0] == PACKAGE and len(p) > 1}
-            if [PACKAGE] in parts:
-                found |= _all_modules()
-    return found & _all_modules()
+            for alias in node.names:
+                found |= _reached(*alias.name.rpartition(".")[::2])
+    return found
 
 
-def _exported(name: str) -> set[str]:
-    """The module that ``from cartoonists import name`` reaches: itself, or where it is defined."""
-    if name in _all_modules():
-        return {name}
-    home = _homes().get(name)
-    return {home} if home else _all_modules()
+def _reached(base: str, name: str) -> set[str]:
+    """Modules that ``from base import name`` reaches; of a whole room or package, all."""
+    full = f"{base}.{name}".strip(".")
+    if full.split(".")[0] != PACKAGE:
+        return set()
+    inside, of_base = full.removeprefix(PACKAGE).strip("."), base.removeprefix(PACKAGE).strip(".")
+    for module in (inside, of_base, _homes().get(name) if base == PACKAGE else None):
+        if module in _all_modules():
+            return {module}
+    return {module for module in _all_modules() if f"{module}.".startswith(inside)}
 
 
 @cache
 def _all_modules() -> set[str]:
-    return {path.stem for path in SOURCES.glob("*.py")} - {"__init__"}
+    files = (path.relative_to(SOURCES) for path in SOURCES.rglob("*.py"))
+    return {".".join(path.with_suffix("").parts) for path in files if path.stem != "__init__"}
 
 
 @cache
@@ -79,7 +81,7 @@ def _homes() -> dict[str, str]:
         return {}
     nodes = [n for n in ast.walk(_tree(init)) if isinstance(n, ast.ImportFrom)]
     return {
-        alias.asname or alias.name: (node.module or "").removeprefix(f"{PACKAGE}.").split(".")[0]
+        alias.asname or alias.name: (node.module or "").removeprefix(f"{PACKAGE}.")
         for node in nodes
         for alias in node.names
     }
@@ -88,7 +90,7 @@ def _homes() -> dict[str, str]:
 @cache
 def _module(module: str) -> tuple[set[str], str]:
     """What a module imports, and its syntax tree without docstrings as text; parsed once."""
-    tree = _tree(SOURCES / f"{module}.py")
+    tree = _tree(SOURCES / f"{module.replace('.', '/')}.py")
     imported = _imports(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) or not node.body:

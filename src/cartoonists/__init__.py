@@ -2,28 +2,32 @@
 
 The names below are the library's front door; every one states its equation and its source.  Each is
 imported when it is first used, so that reading a table does not import PyTorch.
+
+The rooms behind it, from the ground up; none imports from a room above it (the contract in
+pyproject.toml): ``files``; ``paths`` and ``statistics``; ``density`` and ``images``; ``models``;
+``experiments`` and ``report``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cartoonists.checkpoints import ImageModel, load_model
-    from cartoonists.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
-    from cartoonists.modes import track_modes
-    from cartoonists.sampling import sample_high_density
-    from cartoonists.schedules import VE, VP, DiscreteVP
-    from cartoonists.scores import Gaussian, GaussianMixture, NetworkScore
-    from cartoonists.tracking import track_reverse_sde
+    from cartoonists.density.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
+    from cartoonists.density.modes import track_modes
+    from cartoonists.density.sampling import sample_high_density
+    from cartoonists.density.tracking import track_reverse_sde
+    from cartoonists.models.checkpoints import ImageModel, load_model
+    from cartoonists.paths.schedules import VE, VP, DiscreteVP
+    from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
 
 _HOMES = {
-    "checkpoints": ("ImageModel", "load_model"),
-    "likelihood": ("bits_per_dim", "elbo", "ode_log_density", "sample_ode"),
-    "modes": ("track_modes",),
-    "sampling": ("sample_high_density",),
-    "schedules": ("VE", "VP", "DiscreteVP"),
-    "scores": ("Gaussian", "GaussianMixture", "NetworkScore"),
-    "tracking": ("track_reverse_sde",),
+    "density.likelihood": ("bits_per_dim", "elbo", "ode_log_density", "sample_ode"),
+    "density.modes": ("track_modes",),
+    "density.sampling": ("sample_high_density",),
+    "density.tracking": ("track_reverse_sde",),
+    "models.checkpoints": ("ImageModel", "load_model"),
+    "paths.schedules": ("VE", "VP", "DiscreteVP"),
+    "paths.scores": ("Gaussian", "GaussianMixture", "NetworkScore"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -64,7 +64,7 @@ rule explorer:
     input:
         expand("results/{name}/high_density{end}", name=MODELS, end=[".csv", "_images.npz"]),
         expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),
-        template=os.path.join(CLONE, "src", "cartoonists", "explorer.html"),
+        template=os.path.join(CLONE, "src", "cartoonists", "report", "explorer.html"),
     output:
         "results/explorer.html",
     log:

@@ -1,9 +1,9 @@
 import pandas as pd
 from scipy import stats
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, Interval, row, to_table
-from cartoonists.summaries import HALVES, NETWORK, brackets
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, Interval, row, to_table
+from cartoonists.statistics.summaries import HALVES, NETWORK, brackets
 
 SOURCE = "Karczewski et al. 2025a, section 3"
 LIMIT = 3.0  # standard errors

@@ -1,6 +1,6 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.bias import closed_form_bias
-from cartoonists.schedules import VP
+from cartoonists.experiments.bias import closed_form_bias
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.paths.schedules import VP
 
 with job(snakemake) as record:
     params = snakemake.params

@@ -1,8 +1,8 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.summaries import with_gaps
-from cartoonists.trust import keep_each
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.summaries import with_gaps
+from cartoonists.statistics.trust import keep_each
 
 with job(snakemake) as record:
     table = pd.read_csv(snakemake.input[0])

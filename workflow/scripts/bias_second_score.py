@@ -2,13 +2,13 @@ import math
 
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.bias import PerturbedGaussian, predicted_bias
-from cartoonists.data import load_bundled_images
-from cartoonists.second_score import SecondScoreSettings, excess, second_score
-from cartoonists.stein import estimate_table
-from cartoonists.summaries import HALVES, NETWORK
-from cartoonists.tiny import shrink, tiny_schedule, train_tiny
+from cartoonists.density.stein import estimate_table
+from cartoonists.experiments.bias import PerturbedGaussian, predicted_bias
+from cartoonists.experiments.bias_second_score import SecondScoreSettings, excess, second_score
+from cartoonists.experiments.tiny import shrink, tiny_schedule, train_tiny
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.images.data import load_bundled_images
+from cartoonists.statistics.summaries import HALVES, NETWORK
 
 # Few, for a dense linear map of 64 with so faint a signal takes more paths than a network's error.
 CONTROL = {"dimensions": 8, "v0": 0.3}

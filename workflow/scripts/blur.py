@@ -1,14 +1,14 @@
 import numpy as np
 import pandas as pd
 
-from cartoonists.artifacts import job, read_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.data import held_out_images
-from cartoonists.degradations import degradation_curves
-from cartoonists.evaluation import table_from_arrays
-from cartoonists.flow import FlowSettings
-from cartoonists.pairs import collect_images
-from cartoonists.survivors import without_stopped
+from cartoonists.density.flow import FlowSettings
+from cartoonists.experiments.blur import degradation_curves
+from cartoonists.experiments.high_density import collect_images
+from cartoonists.experiments.survivors import without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_table
+from cartoonists.images.data import held_out_images
+from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings

@@ -1,8 +1,8 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, row, to_table
-from cartoonists.summaries import rises
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, row, to_table
+from cartoonists.statistics.summaries import rises
 
 SOURCE = "Karczewski et al. 2025a, section 5"
 CONTROL = "a control; the paper makes no statement"

@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import assemble, not_run
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import assemble, not_run
 
 CLAIMS = {  # what the paper says of each of its models
     "3 tracked follows PF-ODE log-likelihood": "section 3",

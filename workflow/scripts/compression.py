@@ -1,19 +1,19 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, read_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.claims import Bootstrap
-from cartoonists.compression import (
+from cartoonists.density.flow import FlowSettings
+from cartoonists.experiments.compression import (
     CompressionSettings,
     data_rows,
     density_correlations,
     sample_rows,
 )
-from cartoonists.data import held_out_images
-from cartoonists.evaluation import table_from_arrays
-from cartoonists.flow import FlowSettings
-from cartoonists.pairs import collect_images
-from cartoonists.survivors import without_stopped
+from cartoonists.experiments.high_density import collect_images
+from cartoonists.experiments.survivors import without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_table
+from cartoonists.images.data import held_out_images
+from cartoonists.models.checkpoints import load_model
+from cartoonists.statistics.claims import Bootstrap
 
 with job(snakemake) as record:
     params = snakemake.params

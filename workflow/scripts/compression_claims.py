@@ -1,7 +1,7 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Interval, row, to_table
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Interval, row, to_table
 
 SIZE = "Karczewski et al. 2025a, section 5"
 DIMENSION = "Karczewski et al. 2025a, section 5; Kamkari et al. 2024"

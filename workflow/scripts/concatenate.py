@@ -1,6 +1,6 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
+from cartoonists.files.artifacts import job, write_table
 
 with job(snakemake) as record:
     table = pd.concat([pd.read_csv(name) for name in snakemake.input], ignore_index=True)

@@ -1,7 +1,7 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.control import alignment_table, closed_form_control, path_errors
-from cartoonists.schedules import VP
-from cartoonists.testbeds import testbed
+from cartoonists.experiments.control import alignment_table, closed_form_control, path_errors
+from cartoonists.experiments.theory import testbed
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.paths.schedules import VP
 
 with job(snakemake) as record:
     settings, paths = snakemake.params.settings, snakemake.params.settings["paths"]

@@ -1,12 +1,12 @@
 import numpy as np
 
-from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.classifier import bundled_classifiers, load_classifier
-from cartoonists.control import ControlSettings, alignment_table, model_control
-from cartoonists.evaluation import table_from_arrays
-from cartoonists.flow import FlowSettings
-from cartoonists.survivors import without_stopped
+from cartoonists.density.flow import FlowSettings
+from cartoonists.experiments.control import ControlSettings, alignment_table, model_control
+from cartoonists.experiments.survivors import without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.models.checkpoints import load_model
+from cartoonists.models.classifier import bundled_classifiers, load_classifier
 
 with job(snakemake) as record:
     params, options = snakemake.params, snakemake.params.settings

@@ -1,7 +1,7 @@
 import pandas as pd
 
-from cartoonists.artifacts import atomic, job, read_arrays
-from cartoonists.explorer import guidance_sweep, high_density_sweep, page
+from cartoonists.files.artifacts import atomic, job, read_arrays
+from cartoonists.report.explorer import guidance_sweep, high_density_sweep, page
 
 
 def sweep(make, name: str, images: str, table: str):

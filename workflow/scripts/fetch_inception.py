@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_json
-from cartoonists.frechet import fetch_inception
+from cartoonists.experiments.frechet import fetch_inception
+from cartoonists.files.artifacts import job, write_json
 
 with job(snakemake):
     params = snakemake.params

@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_json
-from cartoonists.checkpoints import ModelSpec, fetch_model
+from cartoonists.files.artifacts import job, write_json
+from cartoonists.models.checkpoints import ModelSpec, fetch_model
 
 with job(snakemake):
     params = snakemake.params

@@ -1,8 +1,9 @@
-from cartoonists.artifacts import job, read_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.data import held_out_images
-from cartoonists.evaluation import LikelihoodSettings, image_log_densities, table_from_arrays
-from cartoonists.survivors import with_stopped, without_stopped
+from cartoonists.experiments.likelihood import LikelihoodSettings, image_log_densities
+from cartoonists.experiments.survivors import with_stopped, without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_table
+from cartoonists.images.data import held_out_images
+from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:
     params = snakemake.params

@@ -1,13 +1,18 @@
 import numpy as np
 import pandas as pd
 
-from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.evaluation import table_from_arrays
-from cartoonists.flow import FlowSettings
-from cartoonists.measures import image_measures
-from cartoonists.pairs import BoundSettings, high_density_pairs, pair_bounds, pair_log_densities
-from cartoonists.survivors import with_stopped, without_stopped
+from cartoonists.density.flow import FlowSettings
+from cartoonists.experiments.high_density import (
+    BoundSettings,
+    high_density_pairs,
+    pair_bounds,
+    pair_log_densities,
+)
+from cartoonists.experiments.survivors import with_stopped, without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.images.measures import image_measures
+from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:
     params = snakemake.params

@@ -1,10 +1,10 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, Interval, row, to_table
-from cartoonists.density_plots import DETAIL, ratio_of_means
-from cartoonists.summaries import bound_gains, gains
-from cartoonists.trust import error_row
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.report.high_density import DETAIL, ratio_of_means
+from cartoonists.statistics.claims import Bootstrap, Interval, row, to_table
+from cartoonists.statistics.summaries import bound_gains, gains
+from cartoonists.statistics.trust import error_row
 
 ALGORITHM = "Karczewski et al. 2025a, algorithm 1"
 CARTOONS = "Karczewski et al. 2025a, section 5"

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.data import held_out_images
-from cartoonists.frechet import best_space
-from cartoonists.measures import set_table, spectrum_table
-from cartoonists.pairs import collect_images
+from cartoonists.experiments.frechet import best_space
+from cartoonists.experiments.high_density import collect_images
+from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.images.data import held_out_images
+from cartoonists.images.measures import set_table, spectrum_table
 
 with job(snakemake) as record:
     params = snakemake.params

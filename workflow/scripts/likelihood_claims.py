@@ -1,8 +1,8 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, row, to_table
-from cartoonists.trust import error_row, keep
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, row, to_table
+from cartoonists.statistics.trust import error_row, keep
 
 THEOREM = "Karczewski et al. 2025a, theorem 1"
 BIAS = "Karczewski et al. 2025a, section 3"

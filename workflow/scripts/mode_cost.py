@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.mode_experiments import mode_cost
+from cartoonists.experiments.modes import mode_cost
+from cartoonists.files.artifacts import job, write_table
 
 with job(snakemake) as record:
     table = mode_cost(snakemake.params.dimensions, snakemake.params.repeats)

@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_arrays
-from cartoonists.mode_experiments import ModeSettings, mode_curves
+from cartoonists.experiments.modes import ModeSettings, mode_curves
+from cartoonists.files.artifacts import job, write_arrays
 
 with job(snakemake) as record:
     settings = ModeSettings(**snakemake.params.settings)

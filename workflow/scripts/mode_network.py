@@ -1,6 +1,6 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.data import load_bundled_images
-from cartoonists.tiny import correction_sizes, shrink, tiny_schedule, train_tiny
+from cartoonists.experiments.tiny import correction_sizes, shrink, tiny_schedule, train_tiny
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.images.data import load_bundled_images
 
 with job(snakemake) as record:
     params = snakemake.params

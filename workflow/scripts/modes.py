@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.mode_experiments import ModeSettings, failure_detection, mode_errors
+from cartoonists.experiments.modes import ModeSettings, failure_detection, mode_errors
+from cartoonists.files.artifacts import job, write_table
 
 with job(snakemake) as record:
     params = snakemake.params

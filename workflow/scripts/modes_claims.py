@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, Interval, row, to_table
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, Interval, row, to_table
 
 SOURCE = "Karczewski et al. 2025a, section 4"
 CLOSE = 1e-4  # RMS distance to a mode that counts as found

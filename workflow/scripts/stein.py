@@ -1,6 +1,6 @@
-from cartoonists.artifacts import job, write_arrays
-from cartoonists.checkpoints import load_model
-from cartoonists.evaluation import TableSettings, choose_table
+from cartoonists.experiments.tables import TableSettings, choose_table
+from cartoonists.files.artifacts import job, write_arrays
+from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:
     params = snakemake.params

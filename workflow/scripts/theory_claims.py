@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, Interval, order_of_convergence, row, to_table
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, Interval, order_of_convergence, row, to_table
 
 SOURCE = "Karczewski et al. 2025a, theorem 1"
 IN_THE_LIMIT = "the paper states the limit of small steps"

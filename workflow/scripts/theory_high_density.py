@@ -1,5 +1,5 @@
-from cartoonists.artifacts import job, write_table
-from cartoonists.testbeds import Settings, high_density_gains
+from cartoonists.experiments.theory import Settings, high_density_gains
+from cartoonists.files.artifacts import job, write_table
 
 with job(snakemake) as record:
     dimensions = int(snakemake.wildcards.dimensions)

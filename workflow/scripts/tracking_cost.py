@@ -1,6 +1,7 @@
-from cartoonists.artifacts import job, read_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.evaluation import table_from_arrays, tracking_cost
+from cartoonists.experiments.likelihood import tracking_cost
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.files.artifacts import job, read_arrays, write_table
+from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:
     model = snakemake.params.model

@@ -1,8 +1,13 @@
 from pathlib import Path
 
-from cartoonists.artifacts import job
-from cartoonists.classifier import ClassifierRecipe, evaluate, save_classifier, train_classifier
-from cartoonists.data import LOADERS
+from cartoonists.files.artifacts import job
+from cartoonists.images.data import LOADERS
+from cartoonists.models.classifier import (
+    ClassifierRecipe,
+    evaluate,
+    save_classifier,
+    train_classifier,
+)
 
 with job(snakemake):
     params, folder = snakemake.params, Path(snakemake.input.folder)

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import torch
 
-from cartoonists.artifacts import atomic, job
-from cartoonists.checkpoints import build_network, load_model, save_model, write_card
-from cartoonists.data import LOADERS, PixelScaling, find_dataset
-from cartoonists.evaluation import held_out_bound
-from cartoonists.training import Recipe, make_card, train
+from cartoonists.experiments.likelihood import held_out_bound
+from cartoonists.files.artifacts import atomic, job
+from cartoonists.images.data import LOADERS, PixelScaling, find_dataset
+from cartoonists.models.checkpoints import build_network, load_model, save_model, write_card
+from cartoonists.models.training import Recipe, make_card, train
 
 with job(snakemake):
     params, dataset = snakemake.params, snakemake.wildcards.dataset

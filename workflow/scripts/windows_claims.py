@@ -1,7 +1,7 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.claims import Bootstrap, row, to_table
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.statistics.claims import Bootstrap, row, to_table
 
 SOURCE = "Li & Chen 2024"
 CLOSE = 0.1  # share of samples, predicted minus measured

@@ -1,9 +1,9 @@
 import pandas as pd
 
-from cartoonists.artifacts import job, write_table
-from cartoonists.schedules import VP
-from cartoonists.testbeds import testbed
-from cartoonists.windows import hierarchy, mixture_windows
+from cartoonists.experiments.theory import testbed
+from cartoonists.experiments.windows import hierarchy, mixture_windows
+from cartoonists.files.artifacts import job, write_table
+from cartoonists.paths.schedules import VP
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings

@@ -1,11 +1,11 @@
 import numpy as np
 
-from cartoonists.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.checkpoints import load_model
-from cartoonists.classifier import load_classifier
-from cartoonists.evaluation import table_from_arrays
-from cartoonists.survivors import without_stopped
-from cartoonists.windows import model_windows
+from cartoonists.experiments.survivors import without_stopped
+from cartoonists.experiments.tables import table_from_arrays
+from cartoonists.experiments.windows import model_windows
+from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
+from cartoonists.models.checkpoints import load_model
+from cartoonists.models.classifier import load_classifier
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings

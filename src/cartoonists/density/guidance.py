@@ -1,0 +1,299 @@
+"""Control of the log-density while sampling: guidance, temperature, latents, score alignment.
+
+Every way is a process of ``processes.py`` (drift and noise), so (★) tracks it and no solver is
+added.  Checked against closed forms, because the sources leave room for doubt:
+
+* Stochastic guidance.  Projected noise φ̃ g P dW changes the rate of log p by ½ φ̃² g² tr(P H P),
+  H = ∇² log p.  What cancels it is η - φ̃² tr(P H P)/|s|².  The Laplacian Δ in place of tr(P H P)
+  leaves -½ φ̃² g² ŝᵀHŝ, about +½ φ̃² nats per unit of λ: of relative size 1/D, not zero.  Here the
+  projected trace is used; Hutchinson's product gives it at no further cost.
+* Score alignment.  Both forms are the derivative of log p_0 along the scaling of the latent and
+  agree to the accuracy of their integration; for a Gaussian both equal |∇ log p_T(x_T)|².  For a
+  network they need not agree: the form without the score is the derivative of the PF-ODE's own
+  log-density, the other one trusts the network's score at logsnr_max to be that density's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from cartoonists.density.likelihood import sample_ode
+from cartoonists.density.posterior import Posterior, spaced_grid
+from cartoonists.paths.divergence import NoDivergence, make_divergence
+from cartoonists.paths.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
+from cartoonists.paths.scores import GaussianMixture, ScoreModel, _dot
+from cartoonists.paths.solvers import Path, integrate
+from cartoonists.paths.streams import Streams, sample_seeds
+
+METHODS = ("guidance", "prior", "temperature")
+
+
+@dataclass(frozen=True)
+class ScaledScore(ScoreDrift):
+    """``u = f x + ½ g² κ s``, φ = 0: the score multiplied by a constant κ (an inverse temperature).
+
+    The naive control; κ = 1 is the PF-ODE and κ = 2 the HD-ODE.
+    """
+
+    scale: float = 1.0
+
+    def weight(self, at, logsnr):
+        return 0.5 * self.scale
+
+
+@dataclass(frozen=True)
+class DensityGuidance(ScoreDrift):
+    """Density guidance (Karczewski et al., 2025, DG-ODE and DG-SDE).
+
+    ``dx = (f x + ½ g² η s) dλ + φ̃ g P dW`` with P = I - s sᵀ/|s|² and
+
+        η = 1 + √(2D) Φ⁻¹(q)/|σ s|² - φ̃² tr(P ∇² log p)/|s|².
+
+    By (★) log p then changes as on the PF-ODE plus ½ √(2D) Φ⁻¹(q) nats per unit of λ, whatever the
+    noise: ``quantile`` q above ½ raises it.  ``stochasticity`` φ̃ acts for λ in
+    [noise_from, noise_until) and is 0 elsewhere; q = ½ without noise is the PF-ODE.
+
+    Both additions grow without bound where |σ s|² ≪ D (around modes; for smooth data at large λ).
+    ``bound`` b holds them: the quantile's part to [-b, b], and -tr(P ∇² log p)/|s|², which is 1 on
+    average (Stein's identity), to [1 - b, 1 + b].  The first acts where
+    |σ s|² < √(2D) |Φ⁻¹(q)|/b (`bound_acts_below`).  With b = 1 the drift stays between f x and that
+    of the HD-ODE (η = 2).  Tracking by (★) stays exact, for it sees the bounded drift; the rate
+    above does not hold there.
+
+    Raises ValueError for q outside (0, 1), negative noise, or a bound not above 0; and, while
+    integrating with noise, where the divergence is *none*.
+    """
+
+    quantile: float = 0.5
+    stochasticity: float = 0.0
+    noise_from: float = -math.inf
+    noise_until: float = math.inf
+    bound: float = 1.0
+
+    def __post_init__(self):
+        if not 0 < self.quantile < 1:
+            raise ValueError(f"quantile: {self.quantile} found, allowed: between 0 and 1")
+        if not self.stochasticity >= 0:
+            raise ValueError(f"stochasticity: {self.stochasticity} found, allowed: 0 or more")
+        if not self.bound > 0:
+            raise ValueError(f"bound: {self.bound} found, allowed: above 0")
+
+    @property
+    def projected(self):
+        return self.stochasticity > 0
+
+    def is_deterministic(self):
+        return self.stochasticity == 0
+
+    def relative_noise(self, logsnr) -> float:
+        """φ̃(λ)."""
+        return self.stochasticity if self.noise_from <= logsnr < self.noise_until else 0.0
+
+    def noise(self, logsnr):
+        return self.relative_noise(logsnr) * self.schedule.g2(logsnr).sqrt()
+
+    def weight(self, at, logsnr):
+        dimensions = at.score[0].numel()
+        squares = _dot(at.score, at.score).clamp_min(torch.finfo(at.score.dtype).tiny)
+        excess = math.sqrt(2 * dimensions) * stats.norm.ppf(self.quantile)
+        excess = (excess / (self.schedule.sigma2(logsnr) * squares)).clamp(-self.bound, self.bound)
+        relative = self.relative_noise(logsnr)
+        if relative == 0:
+            return 0.5 * (1 + excess)
+        if at.projected_laplacian is None:
+            raise ValueError(
+                "divergence: 'none' found, guidance with noise needs exact, hutchinson"
+            )
+        ratio = -at.projected_laplacian / squares
+        return 0.5 * (1 + excess + relative**2 * ratio.clamp(1 - self.bound, 1 + self.bound))
+
+
+def bound_acts_below(dimensions: int, quantile: float, bound: float = 1.0) -> float:
+    """|σ s|² below which ``bound`` holds the quantile's part of η, √(2D) |Φ⁻¹(q)|/b."""
+    return math.sqrt(2 * dimensions) * abs(stats.norm.ppf(quantile)) / bound
+
+
+def constant_scale(dimensions: int, quantile: float) -> float:
+    """The constant κ that equals η at |σ s|² = D: 1 + √(2/D) Φ⁻¹(q)."""
+    return 1 + math.sqrt(2 / dimensions) * stats.norm.ppf(quantile)
+
+
+def rescale_latent(model: ScoreModel, x: Tensor, quantile: float = 0.5) -> Tensor:
+    """The latent x at logsnr_min with its norm moved to a quantile of χ_D.
+
+    The norm of D standard normal values follows χ_D; log p_T falls with it, so the quantile q of
+    the *density* is the quantile 1 - q of the norm.  ½ gives the median norm.
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: {quantile} found, allowed: between 0 and 1")
+    norm = math.sqrt(model.prior_variance()) * stats.chi(model.dimensions).ppf(1 - quantile)
+    return x * per_sample(norm / x.flatten(1).norm(dim=1), x)
+
+
+@dataclass(frozen=True)
+class GuidedSamples:
+    """x ``[n, *shape]`` and log-density ``[n]`` (nats) at logsnr_max by (★); NaN if untracked."""
+
+    x: Tensor
+    log_density: Tensor
+    nfe: int
+    seeds: Sequence[int]
+
+
+def sample_guided(
+    model: ScoreModel,
+    n: int = 256,
+    steps: int = 64,
+    quantile: float = 0.5,
+    seed: int = 0,
+    *,
+    method: str = "guidance",
+    stochasticity: float = 0.0,
+    noise_window: tuple[float, float] | None = None,
+    noise_steps: int | None = None,
+    bound: float = 1.0,
+    seeds=None,
+    solver: str = "heun",
+    divergence: str | None = None,
+    probes: int = 1,
+    posterior: Posterior | None = None,
+    track: bool = True,
+) -> GuidedSamples:
+    """Sample at a quantile q of the log-density, higher q for higher density.
+
+    *guidance*: from the latent at the median norm, `DensityGuidance`, with noise ``stochasticity``
+    in ``noise_window`` (two logSNRs; everywhere where none is given).  *prior*: the latent at the
+    quantile q of `rescale_latent`, then the PF-ODE.  *temperature*: from the median norm,
+    `ScaledScore` with `constant_scale`.
+
+    The stages without noise use ``solver``, those with noise Euler–Maruyama, whose error is of
+    order 1: ``noise_steps`` sets its steps.  Otherwise ``steps`` are shared in proportion to each
+    stage's range of λ.  ``divergence`` is exact for closed forms and
+    Hutchinson's for networks unless it is named; without ``track`` it is used under noise alone.
+    ``posterior`` spaces the steps of each stage and gives the probes' basis.
+    Raises ValueError for wrong arguments, NonFiniteScore.
+    """
+    schedule = model.schedule
+    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
+    kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
+    process = _process(model, method, quantile, stochasticity, bound)
+    x = model.sample_prior(Streams(seeds, "prior"))
+    x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
+    path = Path(x, model.prior_log_prob(x), 0)
+    basis = None if posterior is None else posterior.basis
+    estimator, noise = make_divergence(kind, seeds, probes, basis), Streams(seeds, "guidance")
+    for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, posterior):
+        noisy = not stage.is_deterministic()
+        end = integrate(
+            stage, model, path.x, path.log_density, grid,
+            estimator if track or noisy else NoDivergence(), seeds,
+            solver="euler" if noisy else solver, noise=noise if noisy else None,
+        )  # fmt: skip
+        path = replace(end, nfe=path.nfe + end.nfe)
+    log_density = path.log_density if track else torch.full_like(path.log_density, math.nan)
+    return GuidedSamples(path.x, log_density, path.nfe, seeds)
+
+
+def _process(model, method: str, quantile: float, stochasticity: float, bound: float) -> Process:
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r} found, allowed: {', '.join(METHODS)}")
+    if stochasticity and method != "guidance":
+        raise ValueError(f"stochasticity: {stochasticity} found, allowed with 'guidance' only")
+    if method == "guidance":
+        return DensityGuidance(model.schedule, quantile, stochasticity, bound=bound)
+    if method == "temperature":
+        return ScaledScore(model.schedule, constant_scale(model.dimensions, quantile))
+    return ProbabilityFlow(model.schedule)
+
+
+def _stages(process: Process, schedule, window, steps: int, noise_steps: int | None, posterior):
+    """The process on each stage with its grid: without noise outside the window."""
+    low, high = schedule.logsnr_min, schedule.logsnr_max
+    if process.is_deterministic() or not isinstance(process, DensityGuidance):
+        return [(process, spaced_grid(posterior, low, high, steps))]
+    start, stop = (low, high) if window is None else (max(low, window[0]), min(high, window[1]))
+    if not start < stop:
+        raise ValueError(f"noise_window: {window} found, allowed: rising, within {low} to {high}")
+    quiet = replace(process, stochasticity=0.0)
+
+    def grid(a: float, b: float, fixed: int | None = None) -> list[float]:
+        fair = max(1, round(steps * (b - a) / (high - low)))
+        return spaced_grid(posterior, a, b, fixed or fair)
+
+    stages = [(process, grid(start, stop, noise_steps))]
+    if low < start:
+        stages.insert(0, (quiet, grid(low, start)))
+    if stop < high:
+        stages.append((quiet, grid(stop, high)))
+    return stages
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Derivative of log p_0 along the latent's score, ``[n]``, nats, in both forms; x at the end.
+
+    Positive: shrinking the latent raises the log-density of what it becomes.
+    """
+
+    with_score: Tensor
+    without_score: Tensor
+    x: Tensor
+    nfe: int | Tensor
+
+
+def score_alignment(
+    model: ScoreModel,
+    n: int = 64,
+    steps: int = 64,
+    seed: int = 0,
+    *,
+    seeds=None,
+    width: float = 1e-3,
+    solver: str = "heun",
+    divergence: str | None = None,
+    probes: int = 1,
+    posterior: Posterior | None = None,
+) -> Alignment:
+    """Score alignment (Karczewski et al., 2025) of PF-ODE samples, with and without the score.
+
+    ``v_T = -x_T/var`` is the score of the prior and the direction in which the latent shrinks;
+    the linearised PF-ODE ``dv/dλ = ∂u/∂x v`` carries it to v_0.  *With* the score: v_0 · s(x_0).
+    *Without*: ω_0, from ω_T = v_T · ∇ log p_T and ``ω' = -div(∂u/∂x v)``, because
+    d log p/dλ = -div u along the PF-ODE.
+
+    Both are central differences of two solutions, from ``x_T ± width v_T``: of x for v_0, of the
+    tracked log-density for ω_0, the probes being the same for both.  The error is of order width².
+    """
+    if not width > 0:
+        raise ValueError(f"width: {width} found, allowed: above 0")
+    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
+    kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
+    schedule = model.schedule
+    basis = None if posterior is None else posterior.basis
+    grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    latent = model.sample_prior(Streams(seeds, "prior"))
+    direction = -latent / model.prior_variance()
+    ends = [
+        sample_ode(
+            model,
+            len(latent),
+            steps,
+            solver,
+            kind,
+            seeds=seeds,
+            probes=probes,
+            basis=basis,
+            grid=grid,
+            x_prior=latent + sign * width * direction,
+        )  # fmt: skip
+        for sign in (1, -1)
+    ]
+    pushed = (ends[0].x - ends[1].x) / (2 * width)
+    middle = 0.5 * (ends[0].x + ends[1].x)
+    score = model.score(middle, model.schedule.logsnr_max)
+    change = (ends[0].log_density - ends[1].log_density) / (2 * width)
+    return Alignment(_dot(pushed, score), change, middle, ends[0].nfe + ends[1].nfe + 1)

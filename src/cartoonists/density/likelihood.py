@@ -1,0 +1,237 @@
+"""Log-densities of given or sampled points: PF-ODE in both directions, ELBO and IWAE, bits/dim."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cartoonists.density.ancestral import AncestralKernel
+from cartoonists.density.posterior import Posterior, spaced_grid
+from cartoonists.density.stein import needed_posterior
+from cartoonists.paths.bases import Basis
+from cartoonists.paths.divergence import make_divergence
+from cartoonists.paths.processes import ProbabilityFlow
+from cartoonists.paths.scores import ScoreModel
+from cartoonists.paths.solvers import Callback, Halving, integrate, integrate_adaptive
+from cartoonists.paths.streams import Streams, sample_seeds
+
+LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """x ``[n, *shape]``, its log-density at logsnr_max ``[n]`` in nats, evaluations a sample.
+
+    ``nfe`` is an int on a fixed grid and a tensor ``[n]`` from an adaptive solver.  ``error``
+    ``[n]``, nats, where it was asked for: of step halving, |fine - coarse|/(2^p - 1) (Richardson).
+    """
+
+    x: Tensor
+    log_density: Tensor
+    nfe: int | Tensor
+    error: Tensor | None = None
+
+
+def ode_log_density(
+    model: ScoreModel,
+    x: Tensor,
+    steps: int = 64,
+    solver: str = "heun",
+    divergence: str = "exact",
+    seed: int = 0,
+    *,
+    seeds=None,
+    probes: int = 1,
+    basis: Basis | None = None,
+    posterior: Posterior | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    grid=None,
+    error: bool = False,
+    callback: Callback | None = None,
+) -> Likelihood:
+    """log p_λmax(x) of the PF-ODE's density, by integrating from the data to the noise.
+
+    ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ`` (Chen et al., 2018; Song et al., 2021, equation 39).
+    x ``[n, *shape]``; sample i's probes come from ``seeds[i]``, by default seed + i.
+    solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on ``grid`` (by
+    default uniform; with a ``posterior`` its own, and probes in its basis), or *dopri5* (each
+    sample alone, probes kept).  ``error`` adds half the evaluations, on every second point of the
+    grid, and the step-halving error, which holds the noise of the probes too; p is the least
+    order of the solver (2 for *adams*, whose longest steps are of that order).
+    Raises ValueError for wrong shapes or names, NonFiniteScore.
+    """
+    schedule = model.schedule
+    _check_shape(model, x)
+    seeds = _seeds(seed, seeds, len(x))
+    x = model.prepare(x)
+    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    basis = _probe_basis(basis, posterior)
+    if grid is None:
+        grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
+
+    def along(grid, callback):
+        end, change, nfe = _flow(
+            model, x, zero, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
+        )
+        return model.prior_log_prob(end) - change, nfe
+
+    log_density, nfe = along(grid, callback)
+    if not error:
+        return Likelihood(x, log_density, nfe)
+    coarse, more = along(_every_second(grid, solver), None)
+    change = (log_density - coarse).abs()
+    return Likelihood(x, log_density, nfe + more, change / (2 ** LEAST_ORDER[solver] - 1))
+
+
+def _every_second(grid, solver: str) -> list[float]:
+    if solver == "dopri5":
+        raise ValueError("error: step halving needs a fixed grid, solver 'dopri5' chooses its own")
+    if len(grid) < 3:
+        raise ValueError(f"steps: {len(grid) - 1} found, step halving needs 2 or more")
+    return [*grid[:-1:2], grid[-1]]
+
+
+def sample_ode(
+    model: ScoreModel,
+    n: int,
+    steps: int = 64,
+    solver: str = "heun",
+    divergence: str = "exact",
+    seed: int = 0,
+    *,
+    seeds=None,
+    x_prior: Tensor | None = None,
+    probes: int = 1,
+    basis: Basis | None = None,
+    posterior: Posterior | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    grid=None,
+    callback: Callback | None = None,
+) -> Likelihood:
+    """Sample by the PF-ODE from noise (drawn, or ``x_prior``) to data, log-density tracked.
+
+    Solvers, grids and probes as in `ode_log_density`.
+    """
+    schedule = model.schedule
+    seeds = _seeds(seed, seeds, n)
+    x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
+    _check_shape(model, x)
+    basis = _probe_basis(basis, posterior)
+    if grid is None:
+        grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    end, log_density, nfe = _flow(
+        model, x, model.prior_log_prob(x), grid, solver, divergence, seeds, probes, basis,
+        rtol, atol, callback,
+    )  # fmt: skip
+    return Likelihood(end, log_density, nfe)
+
+
+def _probe_basis(basis: Basis | None, posterior: Posterior | None) -> Basis | None:
+    return posterior.basis if basis is None and posterior is not None else basis
+
+
+def _flow(
+    model, x, log_density, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
+):
+    process = ProbabilityFlow(model.schedule)
+    if solver == "dopri5":
+        kept = [make_divergence(divergence, [s], probes, basis, fresh=False) for s in seeds]
+        return integrate_adaptive(
+            process, model, x, log_density, grid[0], grid[-1], kept, seeds, rtol=rtol, atol=atol
+        )
+    estimator = make_divergence(divergence, seeds, probes, basis)
+    path = integrate(
+        process, model, x, log_density, grid, estimator, seeds, solver=solver, callback=callback
+    )
+    return path.x, path.log_density, path.nfe
+
+
+@dataclass(frozen=True)
+class LowerBound:
+    """Evidence lower bounds of each point, ``[n]``, nats: ``elbo`` ≤ ``iwae`` in expectation.
+
+    ``error`` ``[n]``: how far the ELBO moves in steps twice as long along the same paths.
+    """
+
+    elbo: Tensor
+    iwae: Tensor
+    nfe: int
+    error: Tensor
+
+
+def elbo(
+    model: ScoreModel,
+    x: Tensor,
+    steps: int = 64,
+    paths: int = 8,
+    seed: int = 0,
+    *,
+    seeds=None,
+    posterior: Posterior | None = None,
+    covariance: str = "diagonal",
+    grid=None,
+) -> LowerBound:
+    """ELBO and IWAE-K bounds on log p^N(x), the density of the ancestral chain at logsnr_max.
+
+    Noise x with the forward kernels and add ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` at each step and
+    ``log p_T(x_T)`` at the end: w.  ``E w`` is the ELBO and ``log mean exp w`` over K = ``paths``
+    is the IWAE bound (Burda et al., 2016, equation 8).
+    """
+    if paths < 1:
+        raise ValueError(f"paths: {paths} found, allowed: 1 or more")
+    schedule = model.schedule
+    _check_shape(model, x)
+    seeds = _seeds(seed, seeds, len(x))
+    posterior = needed_posterior(model, posterior, covariance)
+    if grid is None:
+        grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    kernel = AncestralKernel(model, posterior, covariance)
+    x = model.prepare(x)
+    weights, errors = [], []
+    streams = Streams(seeds, "forward")
+    for _ in range(paths):
+        z = kernel.basis.coordinates(x)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        halving = Halving(total)
+        for noisier, cleaner in zip(grid[-2::-1], grid[:0:-1], strict=True):
+            z_noisy = kernel.noise(z, noisier, cleaner, streams)
+            at = kernel.look(z_noisy, noisier, seeds)
+            change = kernel.log_ratio(at, z, cleaner)
+            total = total + change
+            halving.add(
+                (z, cleaner), change, lambda since, at=at: kernel.log_ratio(at, since[0], since[1])
+            )
+            z = z_noisy
+        errors.append(halving.error(total))
+        weights.append(total + model.prior_log_prob(kernel.basis.vector(z)))
+    stacked = torch.stack(weights)
+    iwae = torch.logsumexp(stacked, dim=0) - math.log(paths)
+    error = torch.stack(errors).mean(0)
+    return LowerBound(stacked.mean(0), iwae, paths * (len(grid) - 1), error)
+
+
+def bits_per_dim(log_density: Tensor, dimensions: int, log_pixels_per_unit: float) -> Tensor:
+    """``-(log p(x) - log|d pixel/dx|)/(D log 2)`` of uniformly dequantised images.
+
+    ``log_density`` in nats in model space; ``log_pixels_per_unit`` is the log-determinant of the
+    map from model space to grey levels (``PixelScaling.log_pixels_per_unit``), D log(256 std) for
+    one channel: one grey level is a bin of width 1 (Theis et al., 2016, section 3.1).
+    """
+    return -(log_density - log_pixels_per_unit) / (dimensions * math.log(2))
+
+
+def _seeds(seed: int, seeds, n: int):
+    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
+    if len(seeds) != n:
+        raise ValueError(f"seeds: {len(seeds)} found, expected one a sample, {n}")
+    return seeds
+
+
+def _check_shape(model: ScoreModel, x: Tensor) -> None:
+    if tuple(x.shape[1:]) != model.shape:
+        raise ValueError(
+            f"x: samples of shape {tuple(x.shape[1:])} found, the model's are {model.shape}"
+        )

@@ -1,0 +1,377 @@
+"""Models by name, path or configuration: the front door, and the native format.
+
+Formats: *native* (safetensors with a JSON card, what training writes), *diffusers*, *edm* and
+*latent*.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cartoonists.files.artifacts import atomic
+from cartoonists.files.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
+from cartoonists.files.errors import CheckpointError
+from cartoonists.files.resources import file_sha256, resources_dir
+from cartoonists.images.data import PixelScaling
+from cartoonists.models.execution import Execution
+from cartoonists.models.image_models import (
+    GuidedModel,
+    ImageModel,
+    check_sha256,
+    load_weights,
+    read_json,
+)
+from cartoonists.models.latent_models import LatentModel
+from cartoonists.paths.schedules import VP
+
+__all__ = [
+    "CheckpointError",
+    "DownloadError",
+    "GuidedModel",
+    "ImageModel",
+    "LatentModel",
+    "ModelSpec",
+    "build_network",
+    "bundled_models",
+    "fetch_model",
+    "load_model",
+    "save_model",
+    "write_card",
+]
+
+BUNDLED = "models"  # folder under resources/
+NATIVE_FORMAT = "cartoonists/1"
+FETCHED_FORMAT = "cartoonists-fetched/1"
+FORMATS = ("native", "diffusers", "edm", "latent")
+EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
+ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
+OPTIONS = {  # beyond source, format and checksums: which format knows which
+    "label": ("diffusers", "edm"),
+    "null_label": ("diffusers", "edm"),
+    "guidance": ("diffusers", "edm", "latent"),
+    "data_range": ("diffusers", "edm"),
+    "prompt": ("latent",),
+    "embeddings": ("latent",),
+    "resolution": ("latent",),
+}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where a model comes from and how it is read; the values of ``models:`` in the configuration.
+
+    source: *bundled* (by ``name``), *path:<file or folder>*, *url:<address of a .safetensors>* (its
+    card has the same address with .json) or *hf:org/name@revision*.  ``sha256`` and ``card_sha256``
+    are needed for url.  The rest belongs to single formats (see ``OPTIONS``).
+    Raises CheckpointError, naming key, found and allowed.
+    """
+
+    source: str
+    format: str = "native"
+    name: str = ""
+    data: str | None = None
+    sha256: str | None = None
+    card_sha256: str | None = None
+    label: int | None = None
+    null_label: int | None = None
+    guidance: float = 1.0
+    data_range: tuple[float, float] | None = None
+    prompt: str = ""
+    embeddings: str | None = None
+    resolution: int | None = None
+
+    def __post_init__(self):
+        kind = self.source.split(":")[0]
+        if self.format not in FORMATS:
+            raise CheckpointError(f"format: {self.format!r} found, allowed: {', '.join(FORMATS)}")
+        if kind not in ("bundled", "path", "url", "hf"):
+            raise CheckpointError(
+                f"source: {self.source!r} found, allowed: bundled, path:<path>, url:<address>, "
+                "hf:org/name@revision"
+            )
+        allowed = {"bundled": ("native",), "url": ONE_FILE, "hf": ("diffusers", "latent")}
+        if self.format not in allowed.get(kind, FORMATS):
+            raise CheckpointError(
+                f"format: {self.format!r} found, allowed with source {kind}: "
+                f"{', '.join(allowed[kind])}"
+            )
+        if kind == "url" and not (self.sha256 and self.card_sha256):
+            raise CheckpointError("sha256, card_sha256: missing, both are needed with source url")
+        if self.data_range is not None:
+            ends = tuple(self.data_range)
+            if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
+                raise CheckpointError(
+                    f"data_range: {list(ends)} found, allowed: two numbers, rising"
+                )
+        for option, formats in OPTIONS.items():
+            default = next(f.default for f in fields(self) if f.name == option)
+            if getattr(self, option) != default and self.format not in formats:
+                raise CheckpointError(
+                    f"{option}: found with format {self.format!r}, allowed: {', '.join(formats)}"
+                )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], name: str = "") -> "ModelSpec":
+        """From one entry of the configuration.  Raises CheckpointError for an unknown key."""
+        known = [f.name for f in fields(cls)]
+        for key in settings:
+            if key not in known:
+                raise CheckpointError(f"{key}: unknown key, allowed: {', '.join(known)}")
+        if "source" not in settings:
+            raise CheckpointError("source: missing")
+        values = {"name": name, **settings}
+        if values.get("data_range") is not None:
+            values["data_range"] = tuple(values["data_range"])
+        return cls(**values)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the network may be needed."""
+        return self.source.startswith(("url:", "hf:"))
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the format's loader."""
+        return {
+            name: getattr(self, name) for name, forms in OPTIONS.items() if self.format in forms
+        }
+
+
+def fetch_model(
+    spec: ModelSpec,
+    *,
+    cache: str | Path | None = None,
+    offline: bool = False,
+    attempts: int = 3,
+    wait: float = 1.0,
+) -> dict[str, Any]:
+    """Bring a model onto this machine; the only function here that touches the network.
+
+    Returns what ``load_model`` reads back from a JSON file: the spec, the local path, and the
+    SHA-256 of every file of the model.  Raises CheckpointError (DownloadError) in one line.
+    """
+    options: dict[str, Any] = {"offline": offline, "attempts": attempts, "wait": wait}
+    kind, _, place = spec.source.partition(":")
+    if kind == "bundled":
+        path = _locate(spec.name)[0]
+    elif kind == "url":
+        folder = cache_dir(cache) / "url" / str(spec.sha256)[:16]
+        path = fetch_url(place, str(spec.sha256), folder / "model.safetensors", **options)
+        card = re.sub(r"\.safetensors$", "", place) + ".json"
+        fetch_url(card, str(spec.card_sha256), folder / "model.json", **options)
+    elif kind == "hf":
+        path = fetch_hub(spec.source, spec.format, sha256=spec.sha256, cache=cache, **options)
+    else:
+        path = Path(place)
+        if not path.exists():
+            raise CheckpointError(f"source: {place} is missing")
+    if kind in ("path", "bundled") and path.is_file() and spec.sha256:
+        check_sha256(path, spec.sha256, "the configuration")
+    files = _model_files(path, spec)
+    if not any(file.suffix == ".safetensors" for name, file in files.items() if name != EMBEDDINGS):
+        raise CheckpointError(
+            f"{spec.source}: no safetensors found (pickles are neither fetched nor opened; "
+            "docs/models.md says how to convert them)"
+        )
+    digests = {name: file_sha256(file) for name, file in files.items()}
+    return {
+        "format": FETCHED_FORMAT,
+        "spec": asdict(spec),
+        "path": str(path.resolve() if kind != "hf" else path.absolute()),
+        "files": digests,
+        "sha256": _main_digest(digests),
+    }
+
+
+def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
+    if path.is_dir():
+        found = [
+            p for p in sorted(path.rglob("*")) if p.suffix in (".json", ".safetensors", ".txt")
+        ]
+        files = {p.relative_to(path).as_posix(): p for p in found if p.is_file()}
+    else:
+        files = {p.name: p for p in (path, path.with_suffix(".json")) if p.is_file()}
+    if spec.embeddings:
+        files[EMBEDDINGS] = Path(spec.embeddings)
+        if not files[EMBEDDINGS].is_file():
+            raise CheckpointError(f"embeddings: {spec.embeddings} is missing")
+    return files
+
+
+def _main_digest(digests: dict[str, str]) -> str | None:
+    """The SHA-256 of the network's weights: of the only file, or of the U-Net of a pipeline."""
+    weights = [name for name in digests if name.endswith(".safetensors")]
+    chosen = [n for n in weights if n.startswith("unet/")] or [n for n in weights if "/" not in n]
+    return digests[chosen[0]] if chosen else None
+
+
+def bundled_models() -> list[str]:
+    """Names of the bundled models, such as *fashion-mnist/likelihood*."""
+    folder = resources_dir() / BUNDLED
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json"))
+
+
+def load_model(
+    name: str | Path | ModelSpec | Mapping[str, Any],
+    *,
+    device: str = "auto",
+    batch_size: int | str = 128,
+    precision: str = "fp32",
+    state: str = "float64",
+    compile: bool = False,
+    cache: str | Path | None = None,
+) -> ImageModel:
+    """Load a model: a ``ScoreModel`` with ``to_pixels``, ``from_pixels`` and ``finish``.
+
+    name: a bundled model (*fashion-mnist/likelihood*); the path of a native or EDM
+    ``.safetensors`` file, or of a diffusers or latent folder; the ``.json`` that `fetch_model`'s
+    result was written to; or a ``ModelSpec`` (or its mapping), read from the cache without the
+    network.  The rest says where and how precisely it runs (see ``execution.Execution``).
+    Raises CheckpointError where files are missing, altered, damaged or of an unknown format, and
+    ValueError for settings.
+    """
+    execution = Execution(device, precision, state, compile, batch_size)
+    if isinstance(name, Mapping):
+        name = ModelSpec.of(name)
+    if isinstance(name, ModelSpec):
+        spec, path = name, Path(fetch_model(name, cache=cache, offline=True)["path"])
+    elif str(name).endswith(".json"):
+        spec, path = _read_fetched(Path(name))
+    else:
+        path = Path(name) if Path(name).is_dir() else _locate(str(name))[0]
+        spec = ModelSpec(f"path:{path}", detect_format(path))
+    model = _load(path, spec)
+    if spec.data is not None:
+        model.card.setdefault("data", {"name": spec.data})
+    for part in (
+        (model.conditional, model.unconditional) if isinstance(model, GuidedModel) else (model,)
+    ):
+        execution.apply(part)
+    return model
+
+
+def detect_format(path: Path) -> str:
+    """The format of a checkpoint on this machine, from its card or folder."""
+    if path.is_dir():
+        return "latent" if (path / "vae").is_dir() else "diffusers"
+    return (
+        "edm"
+        if str(read_json(path.with_suffix(".json")).get("format")).startswith("edm/")
+        else "native"
+    )
+
+
+def _load(path: Path, spec: ModelSpec):
+    if (spec.format in ONE_FILE) == path.is_dir():
+        allowed = "a .safetensors file" if spec.format in ONE_FILE else "a folder"
+        raise CheckpointError(f"{path}: found, allowed with format {spec.format!r}: {allowed}")
+    if spec.format == "diffusers":
+        from cartoonists.models.diffusers_models import load_diffusers
+
+        return load_diffusers(path, **spec.options())
+    if spec.format == "edm":
+        from cartoonists.models.edm_models import load_edm
+
+        return load_edm(path, **spec.options())
+    if spec.format == "latent":
+        from cartoonists.models.latent_models import load_latent
+
+        return load_latent(path, **spec.options())
+    return _load_native(path)
+
+
+def _read_fetched(record: Path) -> tuple[ModelSpec, Path]:
+    """Spec and path of a fetched model, every file as it was when it was fetched."""
+    content = read_json(record)
+    if content.get("format") != FETCHED_FORMAT:
+        raise CheckpointError(f"{record}: not a {FETCHED_FORMAT} record")
+    spec, path = ModelSpec.of(content["spec"]), Path(content["path"])
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing; {record} says it was there: fetch it again")
+    files = _model_files(path, spec)
+    for name, expected in content["files"].items():
+        if name not in files:
+            raise CheckpointError(f"{path}: {name} is missing; {record} says it was there")
+        check_sha256(files[name], expected, str(record))
+    return spec, path
+
+
+def _load_native(weights: Path) -> ImageModel:
+    card = _read_card(weights.with_suffix(".json"))
+    check_sha256(weights, card["sha256"], "its card")
+    network = load_weights(build_network(card["architecture"]), weights)
+    schedule = VP(card["schedule"]["logsnr_min"], card["schedule"]["logsnr_max"])
+    scaling = PixelScaling(tuple(card["data"]["mean"]), tuple(card["data"]["std"]))
+    shape = tuple(card["data"]["shape"])
+    return ImageModel(network, shape, schedule, scaling, card, head=card["head"])
+
+
+def _locate(name: str) -> tuple[Path, Path]:
+    if name.endswith(".safetensors"):
+        weights = Path(name)
+    elif re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", name):
+        weights = resources_dir() / BUNDLED / f"{name}.safetensors"
+    else:
+        raise CheckpointError(
+            f"model {name!r}: allowed are {', '.join(bundled_models())}, or a .safetensors path"
+        )
+    card = weights.with_suffix(".json")
+    for file in (weights, card):
+        if not file.is_file():
+            known = ", ".join(bundled_models())
+            raise CheckpointError(f"model {name!r}: {file} is missing (bundled: {known})")
+    return weights, card
+
+
+def _read_card(path: Path) -> dict:
+    card = read_json(path)
+    missing = {"format", "architecture", "schedule", "data", "head", "sha256"} - set(card)
+    if missing or card["format"] != NATIVE_FORMAT:
+        raise CheckpointError(f"{path}: not a {NATIVE_FORMAT} card (missing: {sorted(missing)})")
+    return card
+
+
+def build_network(architecture: dict) -> nn.Module:
+    """The network that a card describes.  Raises CheckpointError for an unknown architecture."""
+    from cartoonists.models.networks import PixelUNet
+
+    options = dict(architecture)
+    name = options.pop("name", None)
+    if name != "PixelUNet":
+        raise CheckpointError(f"architecture: {name!r} found, allowed: 'PixelUNet'")
+    try:
+        return PixelUNet(**options)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"architecture: {error}") from None
+
+
+def save_model(weights: Path, network: nn.Module, card: dict) -> dict:
+    """Write weights in half precision and the card beside them, each whole or not at all.
+
+    What is stored is the model: figures in the card should be measured after ``load_model``.
+    Returns the card with its format and sha256 filled in.
+    """
+    weights = Path(weights)
+    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in _state(network)}
+    with atomic(weights) as temporary:
+        save_file(state, temporary)
+        card = {"format": NATIVE_FORMAT, **card, "sha256": file_sha256(temporary)}
+    write_card(weights.with_suffix(".json"), card)
+    return card
+
+
+def write_card(path: Path, card: dict) -> None:
+    """Write a card, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _state(network: nn.Module):
+    return sorted(network.state_dict().items())

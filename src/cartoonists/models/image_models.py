@@ -1,0 +1,197 @@
+"""Score models of images: a network, its data scaling and its card, and guidance of two of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cartoonists.files.errors import CheckpointError
+from cartoonists.files.resources import file_sha256
+from cartoonists.images.data import PixelScaling
+from cartoonists.paths.schedules import Time
+from cartoonists.paths.scores import NetworkScore, ScoreModel
+from cartoonists.paths.streams import Streams
+
+
+class ImageModel(NetworkScore):
+    """A network score model of images, with its data scaling and its card.
+
+    ``card`` is what the checkpoint says of itself: architecture, schedule, data statistics,
+    training, held-out ELBO, sha256 (as far as its format has them).
+    """
+
+    def __init__(self, network, shape, schedule, scaling: PixelScaling, card: dict, **options):
+        super().__init__(network, shape, schedule, **options)
+        self.scaling, self.card = scaling, card
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """Shape of one image, ``(channels, height, width)``."""
+        return self.shape
+
+    @property
+    def log_pixels_per_unit(self) -> float:
+        """Log-determinant of the map from model space to grey levels, for bits/dim."""
+        return self.scaling.log_pixels_per_unit(self.shape)
+
+    def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
+        """Grey levels (uint8) to model space; noise in [0, 1) dequantises."""
+        return self.scaling.from_pixels(pixels, noise)
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """Model space to grey levels (uint8)."""
+        return self.scaling.to_pixels(x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Grey levels of samples at logsnr_max, denoised once more (at λ = 10 noise is visible)."""
+        return self.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+
+
+class GuidedModel(ScoreModel):
+    """Classifier-free guidance, a score model of its own (Ho & Salimans, 2022, equation 6).
+
+    ``s = s_0 + w (s_c - s_0)`` with s_c of ``conditional`` and s_0 of ``unconditional``, which
+    share shape and schedule.  w = 1 is the conditional model and w = 0 the unconditional one.  For
+    other w the fields s(·, λ) are not the scores of one density diffused by the schedule: the
+    PF-ODE's change of variables still gives the density of *its own* samples, and the path ratio
+    bounds that of the ancestral chain.
+
+    Everything else (pixels, card) is the conditional model's.  Raises ValueError where the two do
+    not fit.
+    """
+
+    def __init__(self, conditional: ImageModel, unconditional: ImageModel, scale: float):
+        if conditional.shape != unconditional.shape:
+            raise ValueError(
+                f"guidance: shapes {conditional.shape} and {unconditional.shape} found, "
+                "allowed equal"
+            )
+        if conditional.schedule != unconditional.schedule:
+            raise ValueError("guidance: two schedules found, allowed one")
+        self.conditional, self.unconditional, self.scale = conditional, unconditional, float(scale)
+        self.shape, self.schedule = conditional.shape, conditional.schedule
+        self.posterior = None  # of the guided field, not of either part
+
+    def __getattr__(self, name):
+        if name.startswith("_") or name == "conditional":
+            raise AttributeError(name)
+        return getattr(self.conditional, name)
+
+    def _mix(self, with_condition: Tensor, without: Tensor) -> Tensor:
+        return without + self.scale * (with_condition - without)
+
+    def score(self, x: Tensor, logsnr: Time) -> Tensor:
+        return self._mix(self.conditional.score(x, logsnr), self.unconditional.score(x, logsnr))
+
+    def score_and_hvp(self, x: Tensor, logsnr: Time, v: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.conditional.score_and_hvp(x, logsnr, v)
+        second = self.unconditional.score_and_hvp(x, logsnr, v)
+        return self._mix(first[0], second[0]), self._mix(first[1], second[1])
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return self.conditional.prepare(x)
+
+    def sample_prior(self, streams: Streams) -> Tensor:
+        return self.conditional.sample_prior(streams)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Grey levels of samples at logsnr_max, denoised once more by the guided field."""
+        return self.conditional.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file.  Raises CheckpointError where it is missing or is not one."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: {type(content).__name__} found, allowed: a JSON object")
+    return content
+
+
+def check_sha256(path: Path, expected: str, origin: str) -> None:
+    """Raise CheckpointError where a file's SHA-256 is not the one that ``origin`` says."""
+    found = file_sha256(path)
+    if found != expected:
+        raise CheckpointError(f"{path}: sha256 {found} found, {origin} says {expected}")
+
+
+def load_weights(network: nn.Module, weights: Path) -> Any:
+    """The network with float32 weights from a safetensors file, for evaluation only.
+
+    Raises CheckpointError where the file is damaged or of another architecture.
+    """
+    try:
+        network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise damaged(weights, error) from None
+    return ready(network)
+
+
+def damaged(place: Path, error: Exception) -> CheckpointError:
+    """What to raise where a network cannot be read: one line, with the beginning of the cause."""
+    reason = " ".join(str(error).split())[:200]
+    return CheckpointError(f"{place}: damaged or of another architecture ({reason})")
+
+
+def scaling_for(low: float, high: float, channels: int) -> PixelScaling:
+    """The scaling of a model whose data range from ``low`` (black) to ``high`` (white).
+
+    A grey level is a bin of width (high - low)/256, as in Song et al. (2021): their bits/dim.
+    """
+    std = 1.0 / (high - low)
+    return PixelScaling((-low * std,) * channels, (std,) * channels)
+
+
+def ready(network: nn.Module) -> Any:
+    """A network for evaluation only: no dropout, no gradients of weights."""
+    return network.eval().requires_grad_(False)
+
+
+def as_column(values: Tensor, x: Tensor) -> Tensor:
+    """One value a sample, shaped to multiply ``[batch, *shape]``."""
+    return values.view(-1, *[1] * (x.ndim - 1)).to(x)
+
+
+def expand_labels(label: int | None, x: Tensor) -> Tensor | None:
+    """A class label for every sample, or None."""
+    if label is None:
+        return None
+    return torch.full((len(x),), label, dtype=torch.long, device=x.device)
+
+
+def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
+    """``build(condition)``, guided away from ``build(null)`` unless guidance is 1."""
+    if guidance == 1:
+        return build(condition)
+    return GuidedModel(build(condition), build(null), guidance)
+
+
+def check_labels(unet, label, null_label, guidance: float) -> None:
+    """Raise CheckpointError where labels and network do not fit."""
+    conditional = getattr(unet, "class_embedding", None) is not None
+    classes = unet.config.get("num_class_embeds")
+    if conditional and label is None:
+        raise CheckpointError(
+            f"label: none found, but the network is class-conditional (allowed: {_range(classes)})"
+        )
+    if not conditional and label is not None:
+        raise CheckpointError(f"label: {label} found, but the network is unconditional")
+    for name, value in (("label", label), ("null_label", null_label)):
+        if value is not None and classes and not 0 <= value < classes:
+            raise CheckpointError(f"{name}: {value} found, allowed: {_range(classes)}")
+    if guidance != 1 and null_label is None:
+        raise CheckpointError(
+            f"guidance: {guidance} found, allowed without a null_label: 1 (guidance off)"
+        )
+
+
+def _range(classes) -> str:
+    return f"0 to {classes - 1}" if classes else "a class number"

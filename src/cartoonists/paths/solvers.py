@@ -1,0 +1,287 @@
+"""Solvers for the joint path of x and log p: one loop for every process."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cartoonists.paths.divergence import Divergence, _unit
+from cartoonists.paths.processes import Process
+from cartoonists.paths.scores import NonFiniteScore, ScoreModel, _dot
+from cartoonists.paths.streams import Streams
+
+# explicit Runge–Kutta schemes: nodes, stage weights, output weights (Hairer et al., 1993)
+TABLEAUS = {
+    "euler": ([0.0], [[]], [1.0]),
+    "heun": ([0.0, 1.0], [[], [1.0]], [0.5, 0.5]),
+    "rk4": ([0.0, 0.5, 0.5, 1.0], [[], [0.5], [0, 0.5], [0, 0, 1.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
+}
+
+SOLVERS = (*TABLEAUS, "adams")
+# longest steps in λ that Adams takes from so many earlier slopes, by direction; beyond, from one
+LONGEST = {1: {4: 0.4, 3: 0.8, 2: 1.7}, -1: {4: 1.0, 2: math.inf}}
+MOST_SLOPES = 5  # those and the slope ahead
+
+Callback = Callable[[float, Tensor, Tensor], None]  # (logsnr, x, log_density) after every step
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a path ended: x ``[batch, *shape]``, log_density ``[batch]`` (nats), evaluations.
+
+    ``error`` ``[batch]``, nats, where `Halving` knows it.
+    """
+
+    x: Tensor
+    log_density: Tensor
+    nfe: int
+    error: Tensor | None = None
+
+
+class Halving:
+    """Step-halving error of a path's log-density at no evaluation more.
+
+    Every second step is joined with the one before it: what the path would have said of the same
+    points in steps twice as long, from the evaluations at its even points.
+    """
+
+    def __init__(self, log_density: Tensor):
+        self.coarse = log_density
+        self._open: tuple[Any, Tensor] | None = None
+
+    def add(self, at, change: Tensor, joined: Callable) -> None:
+        """One step: its evaluation, its change, and the change since an earlier evaluation."""
+        if self._open is None:
+            self._open = at, change
+        else:
+            self.coarse = self.coarse + joined(self._open[0])
+            self._open = None
+
+    def error(self, log_density: Tensor) -> Tensor:
+        """|fine - coarse| at the end of the path, ``[batch]``."""
+        left = 0 if self._open is None else self._open[1]
+        return (log_density - self.coarse - left).abs()
+
+
+def check_finite(score: Tensor, seeds: Sequence[int], logsnr: float) -> None:
+    """Raise NonFiniteScore, naming λ and the seeds of all samples whose score is not finite."""
+    finite = torch.isfinite(score).flatten(1).all(1).tolist()
+    if not all(finite):
+        raise NonFiniteScore([s for s, ok in zip(seeds, finite, strict=True) if not ok], logsnr)
+
+
+class Slopes:
+    """dx/dλ and d log p/dλ of a process on a model; counts network evaluations."""
+
+    def __init__(self, process: Process, model: ScoreModel, divergence: Divergence, seeds):
+        self.process, self.model, self.divergence, self.seeds = process, model, divergence, seeds
+        self.nfe = 0
+
+    def __call__(self, x: Tensor, logsnr: float, direction: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Drift ``[batch, *shape]``, the dλ part of (★) ``[batch]``, and the score."""
+        at = self.divergence(self.model, x, logsnr, self.process.projected)
+        check_finite(at.score, self.seeds, logsnr)
+        self.nfe += self.divergence.cost
+        drift = self.process.drift(x, at, logsnr)
+        rate = self.process.log_density_rate(x, drift, at, logsnr, direction)
+        return drift, rate, at.score
+
+
+class RungeKutta:
+    """One explicit step; ``advance`` returns the increments of x and log p, and the first score."""
+
+    def __init__(self, nodes, stages, weights):
+        self.nodes, self.stages, self.weights = nodes, stages, weights
+
+    def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
+        step = stop - start
+        direction = 1 if step > 0 else -1
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for node, coefficients in zip(self.nodes, self.stages, strict=True):
+            terms = zip(coefficients, found, strict=True)
+            y = x + step * sum(c * slope[0] for c, slope in terms if c)
+            found.append(slopes(y, start + node * step, direction))
+        return *_combine(self.weights, found, step), found[0][2]
+
+
+class Adams:
+    """Adams–Bashforth–Moulton in the mode predict–evaluate–correct (Hairer et al., 1993, III.1).
+
+    One evaluation a step, of order 5 once four slopes are known.  The order ramps up from 2, which
+    costs little because processes hardly move at either end of the range of λ.  How many slopes a
+    step may use hangs on its length, ``LONGEST``.  Towards the data flat directions contract as
+    exp(-λ/2), and k slopes are stable for steps up to 2.0, 1.1, 0.6 and 0.3 for k = 1 … 4; a few
+    steps beyond that gain more than they lose.  Towards the noise higher orders lose to their own
+    extrapolation in long steps.  Both measured in benchmarks/NOTES.md.  Summed over a path, the
+    corrector's weights are those of the trapezoidal rule with end corrections: fresh probes of the
+    divergence weigh evenly.
+    """
+
+    def __init__(self):
+        self.nodes: list[float] = []
+        self.found: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
+        direction = 1 if stop > start else -1
+        if not self.nodes:
+            self._remember(start, slopes(x, start, direction))
+        score = self.found[-1][2]
+        used = _history(abs(stop - start), direction)
+        predicted = x + self._increments(used, start, stop)[0]
+        self._remember(stop, slopes(predicted, stop, direction))
+        return *self._increments(used + 1, start, stop), score
+
+    def _increments(self, used: int, start: float, stop: float) -> tuple[Tensor, Tensor]:
+        """∫ of the polynomial through the last slopes, at most ``used`` of them."""
+        nodes, found = self.nodes[-used:], self.found[-used:]
+        return _combine(_integration_weights(nodes, start, stop), found, stop - start)
+
+    def _remember(self, node: float, slope: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.nodes = [*self.nodes, node][-MOST_SLOPES:]
+        self.found = [*self.found, slope][-MOST_SLOPES:]
+
+
+def _history(step: float, direction: int) -> int:
+    """Earlier slopes that a step of this length may use."""
+    return next((count for count, longest in LONGEST[direction].items() if step <= longest), 1)
+
+
+def _integration_weights(nodes: Sequence[float], start: float, stop: float) -> list[float]:
+    """w with ``(stop - start) Σ w_i p(node_i) = ∫ p`` for polynomials of degree < len(nodes)."""
+    scaled = (np.asarray(nodes) - start) / (stop - start)
+    powers = np.arange(len(nodes))
+    moments = 1.0 / (powers + 1)
+    return np.linalg.solve(scaled[None, :] ** powers[:, None], moments).tolist()
+
+
+def _combine(weights, found, step: float) -> tuple[Tensor, Tensor]:
+    terms = list(zip(weights, found, strict=True))
+    return step * sum(w * s[0] for w, s in terms), step * sum(w * s[1] for w, s in terms)
+
+
+def make_stepper(solver: str) -> RungeKutta | Adams:
+    """*euler*, *heun*, *rk4* or *adams*.  Raises ValueError for any other name."""
+    if solver == "adams":
+        return Adams()
+    if solver not in TABLEAUS:
+        raise ValueError(f"solver: {solver!r} found, allowed: {', '.join(SOLVERS)}")
+    return RungeKutta(*TABLEAUS[solver])
+
+
+def integrate(
+    process: Process,
+    model: ScoreModel,
+    x: Tensor,
+    log_density: Tensor,
+    grid: Sequence[float],
+    divergence: Divergence,
+    seeds: Sequence[int],
+    *,
+    solver: str = "heun",
+    noise: Streams | None = None,
+    callback: Callback | None = None,
+) -> Path:
+    """Integrate a process and (★) along a grid of logSNRs, rising or falling.
+
+    *euler* with noise is Euler–Maruyama, the same increment for x and log p; *heun*, *rk4* and
+    *adams* serve ordinary differential equations, *adams* with one evaluation a step.
+    Raises ValueError for an unknown solver or noise with any but *euler*; NonFiniteScore.
+    """
+    stepper = make_stepper(solver)
+    stochastic = not process.is_deterministic()
+    if stochastic and (solver != "euler" or noise is None):
+        raise ValueError(f"solver: {solver!r} found, a process with noise allows 'euler' only")
+    slopes = Slopes(process, model, divergence, seeds)
+    halving = Halving(log_density)
+    for start, stop in zip(grid[:-1], grid[1:], strict=True):
+        dx, dlog, score = stepper.advance(slopes, x, start, stop)
+        if noise is not None and stochastic:
+            jump = _jump(process, noise, score, start, stop)
+            at = EulerStep(score, dlog / (stop - start), jump, stop - start)
+            dx, dlog = dx + jump, dlog + _dot(score, jump)
+            halving.add(at, dlog, at.joined)
+        x, log_density = x + dx, log_density + dlog
+        if callback is not None:
+            callback(stop, x, log_density)
+    return Path(x, log_density, slopes.nfe, halving.error(log_density) if stochastic else None)
+
+
+@dataclass(frozen=True)
+class EulerStep:
+    """A step of Euler–Maruyama: score, rate of log p, jump, length in λ."""
+
+    score: Tensor
+    rate: Tensor
+    jump: Tensor
+    length: float
+
+    def joined(self, before: "EulerStep") -> Tensor:
+        """The change of log p over the step before and this one, all from the step before."""
+        jump = before.jump + self.jump
+        return before.rate * (before.length + self.length) + _dot(before.score, jump)
+
+
+def _jump(process: Process, noise: Streams, score: Tensor, start: float, stop: float) -> Tensor:
+    """φ √|Δλ| ξ, orthogonal to the score where the process projects its noise."""
+    scale = process.noise(start) * abs(stop - start) ** 0.5
+    jump = scale * noise.normal(score.shape[1:]).to(score)
+    if not process.projected:
+        return jump
+    unit = _unit(score)
+    return jump - unit * _dot(unit, jump).view(-1, *[1] * (score.ndim - 1))
+
+
+def integrate_adaptive(
+    process: Process,
+    model: ScoreModel,
+    x: Tensor,
+    log_density: Tensor,
+    start: float,
+    stop: float,
+    divergences: Sequence[Divergence],
+    seeds: Sequence[int],
+    *,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dormand–Prince 5(4) by torchdiffeq, each sample alone, log p inside the error norm.
+
+    One step size a sample: a stiff neighbour changes nothing, so a result depends on its own seed
+    alone.  ``divergences`` holds one estimator a sample, with kept probes.  Returns x, log_density
+    and the number of evaluations of each sample.
+    """
+    from torchdiffeq import odeint
+
+    ends, logs, counts = [], [], []
+    direction = 1 if stop > start else -1
+    for i, seed in enumerate(seeds):
+        evaluations = 0
+
+        def slope(t: Tensor, state, i=i, seed=seed):
+            nonlocal evaluations
+            evaluations += divergences[i].cost
+            at = divergences[i](model, state[0], t, process.projected)
+            check_finite(at.score, [seed], float(t))
+            drift = process.drift(state[0], at, t)
+            return drift, process.log_density_rate(state[0], drift, at, t, direction)
+
+        times = torch.tensor([start, stop], dtype=torch.float64)
+        state = odeint(
+            slope, (x[i : i + 1], log_density[i : i + 1]), times, rtol=rtol, atol=atol,
+            method="dopri5", options={"norm": _largest_rms},
+        )  # fmt: skip
+        ends.append(state[0][-1])
+        logs.append(state[1][-1])
+        counts.append(evaluations)
+    return torch.cat(ends), torch.cat(logs), torch.tensor(counts)
+
+
+def _largest_rms(state) -> Tensor:
+    """The larger of the RMS errors of x and of log p, so that log p is not drowned by D pixels."""
+    if isinstance(state, tuple):
+        return torch.stack([part.square().mean().sqrt() for part in state]).max()
+    return torch.maximum(state[:-1].square().mean().sqrt(), state[-1].abs())

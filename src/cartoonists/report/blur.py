@@ -1,0 +1,61 @@
+"""Figures of the log-density of degraded images; a panel a model."""
+
+from matplotlib.figure import Figure
+
+from cartoonists.report.plots import FAR, Tables, legend_above, median_band, panels, with_bars
+from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.summaries import rises
+from cartoonists.statistics.trust import keep_whole
+
+OPERATION_LABELS = {
+    "blur": "blur [pixels]",
+    "noise": "added noise [grey levels]",
+    "contrast": "contrast [factor]",
+    "down-up": "shrunk and enlarged [factor]",
+}
+
+
+def blur_curves(tables: Tables) -> Figure:
+    """Change of log p in nats/dim under each operation (rows), real and sampled images."""
+    operations = list(OPERATION_LABELS)
+    figure, axes = panels(tables, len(operations), height=1.9)
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
+        for axis, operation in zip(column, operations, strict=True):
+            part = keep_whole(main[main["operation"] == operation], ["source", "seed"])
+            for marker, (source, rows) in zip("os", part.groupby("source"), strict=False):
+                values = rows.pivot(index="seed", columns="step", values="log_density_nats")
+                change = values.sub(values[0], axis=0) / table["dimensions"].iloc[0]
+                style = {"marker": marker, "label": source, "markersize": 3.5}
+                median_band(axis, list(change.columns), change.to_numpy(), **style)
+            strengths = part.drop_duplicates("step").sort_values("step")
+            axis.set_xticks(strengths["step"], [f"{s:g}" for s in strengths["strength"]])
+            axis.tick_params(axis="x", labelsize=7)
+            axis.axhline(0, color="0.3", linewidth=0.8)
+            axis.set_xlabel(OPERATION_LABELS[operation])
+            if max(map(abs, axis.get_ylim())) > FAR:  # off the data the flow diverges
+                axis.set_yscale("symlog")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("change of log p\n[nats/dim]")
+    legend_above(figure, axes[0, 0], 2)
+    return figure
+
+
+def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """Share of blur steps that raise log p at each noise level, real and sampled images."""
+    figure, axes = panels(tables, height=2.6)
+    for axis, table in zip(axes[0], tables.values(), strict=True):
+        blur = table[(table["repeat"] == 0) & (table["operation"] == "blur")]
+        for marker, (source, part) in zip("os", blur.groupby("source"), strict=False):
+            levels = sorted(part["logsnr"].unique())
+            shares = [
+                bootstrap.mean((rises(part[part["logsnr"] == level]) > 0).mean(axis=1))
+                for level in levels
+            ]
+            with_bars(axis, levels, shares, marker=marker, label=source, linewidth=0.8)
+        axis.axhline(0.5, color="0.3", linewidth=0.8)
+        axis.set_ylim(-0.05, 1.05)
+        axis.set_xlabel("noise level λ (logSNR)")
+    axes[0, 0].set_ylabel("share of blur steps\nthat raise log p")
+    legend_above(figure, axes[0, 0], 2)
+    return figure

@@ -1,0 +1,86 @@
+"""Figures of density control; a panel a model."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cartoonists.report.plots import PALETTE, Tables, keep_on, legend_above, panels
+
+
+def path_convergence(table: pd.DataFrame) -> Figure:
+    """Root mean square of tracked minus true log-density against steps, a line a process."""
+    titles = ["noise: Euler–Maruyama", "no noise: Heun"]
+    figure, (axes,) = panels(titles, width=3.0, height=2.8, sharey=True)
+    for axis, (_, part) in zip(axes, table.groupby("solver"), strict=True):
+        for colour, (name, runs) in zip(
+            sns.color_palette(PALETTE), part.groupby("process", sort=False), strict=False
+        ):
+            rms = runs["error_nats"].pow(2).groupby(runs["steps"]).mean().pow(0.5)
+            axis.loglog(rms.index, rms, marker="o", markersize=4, color=colour, label=name)
+        axis.set_xlabel("steps")
+        axis.legend(fontsize="xx-small")
+        axis.set_xticks(
+            sorted(table["steps"].unique()), sorted(table["steps"].unique()), minor=False
+        )
+        axis.minorticks_off()
+    axes[0].set_ylabel("tracked - true, RMS [nats]")
+    return figure
+
+
+def control_curves(tables: Tables) -> Figure:
+    """Log-density reached against the quantile: mean and 95% bootstrap interval a control.
+
+    Values of image models beyond the tolerance of `statistics.trust` are not drawn, but counted.
+    """
+    figure, (axes,) = panels(tables, width=3.0, height=2.8)
+    for axis, table in zip(axes, tables.values(), strict=True):
+        if "error_nats" in table:
+            table = keep_on(axis, table, "log_density_nats")
+        per_dim = table.assign(value=table["log_density_nats"] / table["dimensions"])
+        sns.lineplot(
+            per_dim,
+            x="quantile",
+            y="value",
+            hue="control",
+            style="control",
+            markers=True,
+            dashes=False,
+            errorbar=("ci", 95),
+            err_style="bars",
+            seed=0,
+            ax=axis,
+            legend=axis is axes[0],
+        )
+        axis.set_xlabel("quantile q")
+        axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
+    legend_above(figure, axes[0], 3)
+    axes[0].legend().remove()
+    return figure
+
+
+def control_rows(images: np.ndarray, quantiles: Sequence[float], shown: int = 6) -> Figure:
+    """A row a seed, from low to high density; images uint8 ``[q, n, c, h, w]``."""
+    shown = min(shown, images.shape[1])
+    figure, axes = plt.subplots(
+        shown,
+        len(quantiles),
+        figsize=(0.9 * len(quantiles), 0.9 * shown + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for j, q in enumerate(quantiles):
+        axes[0, j].set_title(f"q = {q:g}")
+        for i in range(shown):
+            _draw(axes[i, j], images[j, i])
+    return figure
+
+
+def _draw(axis: Axes, image: np.ndarray) -> None:
+    grey = image.shape[0] == 1
+    axis.imshow(image[0] if grey else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255)
+    axis.set_axis_off()

@@ -1,0 +1,122 @@
+"""What tables of runs say of each sample or pair: differences and brackets, without a network.
+
+Nothing here needs PyTorch, so that the scripts and notebooks that only read tables start quickly.
+"""
+
+import numpy as np
+import pandas as pd
+
+from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.trust import LEAST, trusted
+
+HALVES = ("tracked - log p", "log p - ELBO")  # of a second score (`second_score`)
+NETWORK = "network"  # the name of the model that is no control
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """HD minus ordinary of the same seed, a row a seed and a column a switch point, in nats.
+
+    NaN where one of the two cannot be trusted (`statistics.trust`), unless hardly any can.
+    """
+    kept = table[trusted(table)]
+    complete = kept["seed"].value_counts().eq(table["switch_logsnr"].nunique() + 1)
+    table = kept if complete.sum() >= LEAST else table
+    return _over_ordinary(table, "log_density_nats", "log_density_nats")
+
+
+def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:
+    """IWAE of HD minus *tracked*, or *iwae*, of the ordinary sample, columns as those of `gains`.
+
+    Of the pairs that have bounds.  Against *tracked* its mean is at most the mean gain in log p^N;
+    against *iwae* it compares two lower bounds, and proves nothing.
+    """
+    bounded = table[table["iwae_log_density_nats"].notna()]
+    return _over_ordinary(bounded, "iwae_log_density_nats", f"{of_ordinary}_log_density_nats")
+
+
+def _over_ordinary(table: pd.DataFrame, of_branch: str, of_ordinary: str) -> pd.DataFrame:
+    """A column of the HD samples minus one of the ordinary sample of the same seed."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")[of_ordinary]
+    branch = table[table["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values=of_branch)
+    return values.sub(ordinary, axis=0)
+
+
+def bits_by_estimator(table: pd.DataFrame) -> pd.DataFrame:
+    """bits/dim of images: columns ``elbo``, ``iwae`` and ``ode``, a row an image.
+
+    The bounds hold at any step; the PF-ODE's value is NaN where it cannot be trusted
+    (`cartoonists.statistics.trust`): paths of saturated patches can run away.
+    """
+    bits = pd.DataFrame({name: table[f"{name}_bits_per_dim"] for name in ("elbo", "iwae", "ode")})
+    return bits.assign(ode=bits["ode"].where(trusted(table, "ode_log_density_nats")))
+
+
+def rises(table: pd.DataFrame) -> pd.DataFrame:
+    """Change of log p from step to step, a row an image and a column a step (1, 2, …), in nats.
+
+    ``table`` holds one operation at one λ without repeats; rows are keyed by its ``source`` (where
+    it has one) and ``seed``.
+    """
+    values = table.pivot(index=_image_key(table), columns="step", values="log_density_nats")
+    return values.diff(axis=1).iloc[:, 1:]
+
+
+def estimator_spread(table: pd.DataFrame) -> tuple[float, float]:
+    """Standard deviation over probes, in nats, of one log-density and of the first step's change.
+
+    From the two estimates of each image at logsnr_max: half the variance of their difference.
+    """
+    first = table["operation"].iloc[0]
+    rows = table[(table["operation"] == first) & (table["logsnr"] == table["logsnr"].max())]
+    values = rows[rows["step"] <= 1].pivot(
+        index=_image_key(table), columns=["repeat", "step"], values="log_density_nats"
+    )
+    value = values[1][0] - values[0][0]
+    change = (values[1][1] - values[1][0]) - (values[0][1] - values[0][0])
+    return _spread(value), _spread(change)
+
+
+def _image_key(table: pd.DataFrame) -> list[str]:
+    return [name for name in ("source", "seed") if name in table]
+
+
+def _spread(gap: pd.Series) -> float:
+    return float(np.sqrt((gap**2).mean() / 2))
+
+
+def with_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the widths of the sandwich to a table with tracked, IWAE and ELBO columns."""
+    return table.assign(
+        width_nats=table["tracked_nats"] - table["iwae_nats"],
+        excess_nats=table["tracked_nats"] - table["elbo_nats"],
+    )
+
+
+def brackets(paths: pd.DataFrame, excess: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Means over held-out paths with intervals, ``truth`` where known; a row a model and half.
+
+    ``below`` is the likelihood gain, ``formula`` the integral.  Of the network also the sum of both
+    halves, with r - ELBO of the same paths in ``measured``, and ``above`` of its upper half: r -
+    ELBO less the gain of the lower half, a bound on E X from above up to the error of the steps.
+    The network's halves stand first, in ``paths`` too.
+    """
+    rows = []
+    for (model, half), part in paths.groupby(["model", "half"], sort=False):
+        rows.append({"model": model, "half": half, **_means(part, bootstrap)})
+        rows[-1]["truth"] = part["truth_nats"].iloc[0]
+    of_network = paths[paths["model"] == NETWORK]
+    both = of_network.groupby("seed")[["integral_nats", "gain_nats"]].sum()
+    measured = excess[excess["steps"] == excess["steps"].min()].set_index("seed")["excess_nats"]
+    lower = of_network[of_network["half"] == HALVES[1]].set_index("seed")["gain_nats"]
+    rows[0]["above"] = bootstrap.mean(measured - lower)
+    total = {"model": NETWORK, "half": "tracked - ELBO", **_means(both, bootstrap)}
+    rows.insert(len(HALVES), total | {"measured": bootstrap.mean(measured)})
+    return pd.DataFrame(rows)
+
+
+def _means(table: pd.DataFrame, bootstrap: Bootstrap) -> dict:
+    return {
+        "below": bootstrap.mean(table["gain_nats"]),
+        "formula": bootstrap.mean(table["integral_nats"]),
+    }

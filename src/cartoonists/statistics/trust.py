@@ -1,0 +1,105 @@
+"""Which log-densities can be trusted: their step-halving error against what is shown of them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from cartoonists.statistics.claims import Bootstrap, Claim, row
+
+TOLERANCE = 0.1  # nats/dim of step-halving error beyond which a value is left out of statistics
+SOURCE = "step halving (Hairer et al. 1993, section II.4)"
+LEAST = 3  # values that statistics need
+VISIBLE = 0.5  # of the spread: a larger error can be seen in a figure of the values
+
+
+def _error(density: str) -> str:
+    return density.replace("log_density_nats", "error_nats")
+
+
+def trusted(table: pd.DataFrame, density: str = "log_density_nats") -> pd.Series:
+    """Rows whose log-density is finite with an error of at most TOLERANCE nats/dim.
+
+    ``density`` names the column; its error stands in ``…error_nats``.
+    """
+    error = table[_error(density)] / table["dimensions"]
+    values = table[density].astype(float)  # columns of an empty file have no type
+    return np.isfinite(values) & (error <= TOLERANCE)
+
+
+def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame:
+    """The rows that can be trusted; where they are fewer than LEAST, all finite ones.
+
+    Statistics of the latter say nothing, as the row of `error_row` then tells.
+    """
+    kept = table[trusted(table, density)]
+    return kept if len(kept) >= LEAST else table[np.isfinite(table[density])]
+
+
+def keep_each(table: pd.DataFrame, by: str, density: str = "log_density_nats") -> pd.DataFrame:
+    """`keep` of every group by the column ``by``, in the order of the table."""
+    return pd.concat([keep(part, density) for _, part in table.groupby(by)]).sort_index()
+
+
+def keep_whole(
+    table: pd.DataFrame, key: list[str], density: str = "log_density_nats"
+) -> pd.DataFrame:
+    """The rows of those ``key`` all of whose rows can be trusted; all rows, if fewer than LEAST."""
+    whole = trusted(table, density).groupby([table[name] for name in key]).transform("all")
+    kept = table[whole]
+    return kept if len(kept.drop_duplicates(key)) >= LEAST else table
+
+
+def report(tables: Mapping[str, pd.DataFrame], density: str = "log_density_nats") -> pd.DataFrame:
+    """One row a model: values, those not finite, those beyond TOLERANCE, median error, spread.
+
+    ``warning`` says where the median error is more than VISIBLE of the standard deviation of the
+    values, so that a figure of them shows numerical error.
+    """
+    rows = []
+    for model, table in tables.items():
+        kept = trusted(table, density)
+        finite = np.isfinite(table[density])
+        error = (table.loc[finite, _error(density)] / table["dimensions"]).median()
+        spread = (table.loc[kept, density] / table["dimensions"]).std()
+        rows.append(
+            {
+                "model": model,
+                "values": len(table),
+                "not finite": int((~finite).sum()),
+                f"error above {TOLERANCE:g} nats/dim": int((finite & ~kept).sum()),
+                "median error [nats/dim]": error,
+                "standard deviation [nats/dim]": spread,
+                "warning": "" if error <= VISIBLE * spread else "error as large as the spread",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def error_row(
+    number: int,
+    model: str,
+    table: pd.DataFrame,
+    artifact: str,
+    bootstrap: Bootstrap,
+    density: str = "log_density_nats",
+) -> Claim:
+    """Claim row: the median error as a share of the spread of the log-densities of one model."""
+    finite = np.isfinite(table[density])
+    beyond = int((finite & ~trusted(table, density)).sum())
+    kept = keep(table, density)
+    share = bootstrap.median(kept[_error(density)] / kept[density].std())
+    name = density.removesuffix("_log_density_nats").removesuffix("log_density_nats") or "PF-ODE"
+    left_out = f"{beyond} of {len(table)} values beyond {TOLERANCE:g} nats/dim"
+    if not finite.all():
+        left_out += f", {int((~finite).sum())} not finite"
+    return row(
+        f"{number} numerical error of the log-density: {name}, step halving / spread "
+        f"({model}, {left_out})",
+        SOURCE,
+        "not reported",
+        share,
+        "ratio",
+        share.below(VISIBLE),
+        artifact,
+    )

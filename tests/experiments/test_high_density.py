@@ -1,0 +1,149 @@
+"""HD and ordinary samples from the same point: the shared path, and gains known in closed form."""
+
+import numpy as np
+import pytest
+import torch
+from closed_forms import gaussian_images, mixture
+
+from cartoonists import track_reverse_sde
+from cartoonists.density.flow import FlowSettings, flow_log_density
+from cartoonists.density.sampling import follow_high_density
+from cartoonists.experiments.high_density import (
+    BoundSettings,
+    collect_images,
+    high_density_pairs,
+    on_grid,
+    pair_bounds,
+    pair_log_densities,
+)
+from cartoonists.statistics.summaries import bound_gains, gains
+
+
+def test_ordinary_samples_are_those_of_the_tracker():
+    target = mixture(4)
+    seeds = [3, 8, 11]
+    pairs = high_density_pairs(target, [-2.0, 2.0], seeds, base_steps=20, steps=8)
+    alone = track_reverse_sde(target, steps=20, seeds=seeds)
+    torch.testing.assert_close(pairs.ordinary, alone.x, atol=0, rtol=0)
+    torch.testing.assert_close(pairs.tracked, alone.log_density, atol=0, rtol=0)
+    one = high_density_pairs(target, [-2.0, 2.0], [8], base_steps=20, steps=8)
+    torch.testing.assert_close(one.high_density, pairs.high_density[:, 1:2])
+
+
+def test_every_branch_starts_on_the_base_path():
+    target = mixture(4)
+    points = {}
+    track_reverse_sde(
+        target, 5, 20, callback=lambda logsnr, x, _: points.__setitem__(round(logsnr, 6), x)
+    )
+    pairs = high_density_pairs(target, [3.0, -5.2], range(5), base_steps=20, steps=200)
+    assert pairs.switch_logsnr == [-5.0, 3.0]  # sorted, and on the base path's grid
+    for switch, end in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
+        fine = follow_high_density(
+            target, points[switch], torch.zeros(5).double(), switch, 400, range(5),
+            divergence="none",
+        )  # fmt: skip
+        torch.testing.assert_close(end, fine.x, atol=2e-3, rtol=0)
+    assert (pairs.high_density[0] - pairs.high_density[1]).abs().max() > 0.1
+
+
+def test_gain_on_a_gaussian_is_what_the_hd_ode_promises():
+    """There the HD-ODE ends in the mode of p(x_0|x_t), so both log-densities are known."""
+    model, target = gaussian_images()
+    seeds = range(24)
+    pairs = high_density_pairs(model, [-2.0, 2.0], seeds, base_steps=40, steps=80)
+    table = pair_log_densities(model, pairs, FlowSettings(steps=30))
+    ends = torch.cat([pairs.ordinary, *pairs.high_density])
+    true = target.log_prob(ends)
+    np.testing.assert_allclose(table["log_density_nats"], true, atol=0.05)
+    error = np.abs(table["log_density_nats"] - true.numpy())
+    assert (error < table["error_nats"] + 1e-3).mean() > 0.9  # halving the steps tells the error
+    difference = gains(table)
+    assert list(difference.columns) == [-2.0, 2.0] and list(difference.index) == list(seeds)
+    np.testing.assert_allclose(difference[2.0], true[48:] - true[:24], atol=0.05)
+    assert (difference > 0).to_numpy().all()
+    assert difference[-2.0].mean() > difference[2.0].mean()
+    bits = -(true.numpy() - 36 * np.log(256 * 0.25)) / (36 * np.log(2))
+    np.testing.assert_allclose(table["bits_per_dim"], bits, atol=0.01)
+    assert table["tracked_log_density_nats"].notna().sum() == 24
+
+
+def test_bounds_of_a_gaussian_are_its_log_density():
+    """The chain is exact there, so IWAE and the tracked value are log p without noise."""
+    _, target = gaussian_images()
+    pairs = high_density_pairs(target, [-2.0, 0.0, 2.0], range(7, 13), base_steps=40, steps=80)
+    settings = BoundSettings(n_pairs=4, switch_logsnr=[-3.0, 3.0], paths=2)
+    table = pair_bounds(target, pairs, settings, first_seed=7, base_steps=40)
+    assert table["seed"].tolist() == 3 * [7, 8, 9, 10]
+    assert table["switch_logsnr"].dropna().tolist() == 4 * [-2.0] + 4 * [2.0]
+    ends = [pairs.ordinary, pairs.high_density[0], pairs.high_density[2]]
+    true = target.log_prob(torch.cat([x[:4] for x in ends])).numpy()
+    np.testing.assert_allclose(table["iwae_log_density_nats"], true, atol=1e-8)
+    np.testing.assert_allclose(table["elbo_log_density_nats"], true, atol=1e-8)
+    assert table["elbo_error_nats"].max() < 1e-8
+    table["tracked_log_density_nats"] = [*true[:4], *8 * [np.nan]]
+    gain = bound_gains(table)
+    assert gain.columns.tolist() == [-2.0, 2.0]
+    np.testing.assert_allclose(gain[-2.0], true[4:8] - true[:4], atol=1e-8)
+
+
+def test_bounds_lie_below_the_density_and_prove_the_gain_of_a_mixture():
+    target = mixture(32)
+    pairs = high_density_pairs(target, [-1.0], range(24), base_steps=24, steps=40)
+    settings = BoundSettings(n_pairs=24, switch_logsnr=[-1.0], paths=3)
+    table = pair_bounds(target, pairs, settings, first_seed=0, base_steps=24)
+    assert (table["elbo_log_density_nats"] <= table["iwae_log_density_nats"]).all()
+    assert table["elbo_error_nats"].gt(0).all()
+    true = target.log_prob(torch.cat([pairs.ordinary, pairs.high_density[0]])).numpy()
+    table["tracked_log_density_nats"] = [*pairs.tracked.numpy(), *24 * [np.nan]]
+    gain = bound_gains(table)[pairs.switch_logsnr[0]]
+    assert 0 < gain.mean() < (true[24:] - true[:24]).mean()
+    late = pair_bounds(target, pairs, BoundSettings(2, [-1.0], 1), first_seed=0, base_steps=24)
+    behind = pair_bounds(target, pairs, settings, first_seed=-24, base_steps=24)
+    assert len(late) == 4 and len(behind) == 0
+    keys = ["seed", "sample", "switch_logsnr"]
+    assert table.merge(behind, how="left", on=keys)["elbo_error_nats_y"].isna().all()
+
+
+def test_flow_log_density_is_of_fourth_order_and_the_seeds_alone():
+    model, target = gaussian_images()
+    x = target.sample(8, seed=5)
+    true = target.log_prob(x)
+
+    def error(steps):
+        return flow_log_density(model, x, range(8), FlowSettings(steps)).log_density - true
+
+    coarse, fine = error(12).abs().mean(), error(24).abs().mean()
+    assert 3.5 < np.log2(coarse / fine) < 4.5
+    one = flow_log_density(model, x[3:4], [3], FlowSettings(12))
+    torch.testing.assert_close(one.log_density - true[3:4], error(12)[3:4], atol=1e-4, rtol=0)
+
+
+def test_switches_too_close_for_the_grid_are_refused():
+    assert on_grid([-10.0, 0.0, 10.0], [1.0, -9.0]) == [-10.0, 0.0]
+    with pytest.raises(ValueError, match="switch_logsnr: .* different points of the grid"):
+        on_grid([-10.0, 0.0, 10.0], [1.0, -1.0])
+    with pytest.raises(ValueError, match="switch_logsnr: 12.0 found"):
+        high_density_pairs(mixture(2), [12.0], [0], base_steps=4, steps=4)
+
+
+def test_images_of_the_chunks_are_collected_by_seed():
+    def part(first, m):
+        images = (
+            np.arange(first, first + m)[None, :, None, None, None]
+            + 100 * np.arange(3)[:, None, None, None, None]
+        )
+        return {
+            "seeds": np.arange(first, first + m),
+            "stopped": np.array([], dtype=int),
+            "switch_logsnr": np.array([-1.0, 1.0]),
+            "images": images.astype(np.uint8),
+        }
+
+    found = collect_images([part(0, 4), part(4, 4)], 6)
+    assert found["seeds"].tolist() == list(range(6))
+    assert found["images"][:, :, 0, 0, 0].tolist() == [
+        [0, 1, 2, 3, 4, 5], [100, 101, 102, 103, 104, 105], [200, 201, 202, 203, 204, 205]
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="images: 8 found in the chunks, expected at least 9"):
+        collect_images([part(0, 4), part(4, 4)], 9)

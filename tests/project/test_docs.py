@@ -1,0 +1,156 @@
+"""The documentation: built strictly, and every command, example and test that it names is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_models
+import yaml
+
+CLONE = Path(__file__).resolve().parents[2]
+PAGES = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *sorted((CLONE / "docs").rglob("*.md"))]
+sys.path.insert(0, str(CLONE / "workflow"))
+
+import readme  # noqa: E402  (after the path above)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def commands() -> set[str]:
+    """Every line of every shell block without comment, once; for a plan cores do not matter."""
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    found = [re.split(r"\s+#", line)[0].strip() for line in lines]
+    return {re.sub(r" (-n|--cores \S+)\b", "", line) for line in found if line}
+
+
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path]
+    done = subprocess.run(command, cwd=CLONE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {page.name: page.read_text() for page in tmp_path.rglob("*.html")}
+    assert pages["mathematics.html"].count("<math ") > 50
+    assert "x_λ = α_λ x_0 + σ_λ ε" in pages["core.html"]  # from a docstring
+    for name, text in pages.items():
+        assert "arithmatex" not in text, name
+        assert not re.search(r'<(script|img|link)[^>]+(src|href)="(https?:)?//', text), name
+
+
+def test_the_reference_has_every_module():
+    listed = {
+        module
+        for page in (CLONE / "docs" / "reference").glob("*.md")
+        for module in re.findall(r"^::: cartoonists\.(\w+)$", page.read_text(), re.M)
+    }
+    modules = {path.stem for path in (CLONE / "src" / "cartoonists").glob("*.py")}
+    assert listed == {name for name in modules if not name.startswith("_")}
+
+
+def test_every_test_that_a_page_names_exists():
+    named = {
+        match
+        for page in PAGES
+        for match in re.findall(r"`(tests/\w+\.py)::(\w+)`", page.read_text())
+    }
+    assert len(named) > 30
+    for file, test in named:
+        assert f"\ndef {test}(" in (CLONE / file).read_text(), f"{file}::{test}"
+
+
+def test_every_relative_link_leads_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with all that the examples name."""
+    for name in ("config", "workflow"):
+        (tmp_path / name).symlink_to(CLONE / name)
+    tiny_models.save_diffusers(tmp_path / "my-ddpm")
+    own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
+    (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    """What Snakemake says of a plan."""
+    place = ["--snakefile", str(CLONE / "Snakefile"), "-n", "--quiet", "rules"]
+    command = [sys.executable, "-m", "snakemake", *arguments, *place]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout if "--list" in arguments else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(commands() - {"snakemake --list"}))
+def test_every_command_is_one_that_runs(folder, command):
+    """Snakemake's with -n, make's with -n: what would be run can be planned."""
+    program, *arguments = command.split()
+    if program == ".":
+        assert arguments == [".venv/bin/activate"]
+    elif program == "make":
+        done = subprocess.run(
+            ["make", "-n", "-o", ".venv/installed", *arguments],
+            cwd=CLONE, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stdout, done.stderr
+    elif program == "snakemake":
+        assert re.search("^total +[1-9]", snakemake(folder, *arguments), re.M)
+    else:
+        assert command == "pre-commit install"
+
+
+EXAMPLES = [p for p in PAGES if blocks(p, "python") and p.stem not in ("module", "edm", "models")]
+
+
+@pytest.mark.parametrize("page", EXAMPLES, ids=lambda page: page.stem)
+def test_examples_run(folder, page):
+    """All Python of a page, block after block; those of edm and models open pickles."""
+    names: dict = {"__name__": "example"}
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), names)
+
+
+def test_settings_in_the_pages_are_known_keys(folder):
+    from validation import check
+
+    default = yaml.safe_load((CLONE / "config.yaml").read_text())
+    gpu = yaml.safe_load(blocks(CLONE / "docs" / "how-to" / "gpu.md", "yaml")[0])
+    execution = default["execution"] | gpu["execution"]
+    check(default | yaml.safe_load((folder / "mine.yaml").read_text()) | {"execution": execution})
+
+
+def test_every_rule_has_one_line_in_the_table_of_contents(folder):
+    assert "snakemake --list" in commands()
+    lines = snakemake(folder, "--list").splitlines()
+    assert len(lines) > 40
+    for line in lines:
+        assert re.fullmatch(r"\w+ \([A-Z].{10,}\.\)", line) and len(line) <= 110, line
+
+
+def test_the_readme_is_refreshed_between_its_markers(tmp_path):
+    text = (CLONE / "README.md").read_text()
+    rows = [
+        ("1 it holds: share (a)", "holds"),
+        ("1 it holds: share (b)", "does not hold"),
+        ("2 another (a)", "not comparable: not run"),
+    ]
+    claims = pd.DataFrame(rows, columns=["claim", "verdict"])
+    table = readme.claims_table(claims)
+    assert re.search(r"\| 1 it holds +\| +1 \| +1 \| +0 \|", table)
+    assert re.search(r"\| 2 another +\| +0 \| +0 \| +1 \|", table)
+    (tmp_path / "a").mkdir()
+    for name in ("a/x.tsv", "y.tsv"):
+        (tmp_path / name).write_text("s\th:m:s\n1800.0\t0:30:00\n")
+    assert "took 1.0 hours" in readme.cost(tmp_path)
+    once = readme.between(text, "claims", table)
+    assert table in once and readme.between(once, "claims", table) == once
+    assert once.partition("<!-- claims -->")[0] == text.partition("<!-- claims -->")[0]
+    with pytest.raises(ValueError, match="markers of 'none' missing"):
+        readme.between(text, "none", "")

@@ -1,0 +1,58 @@
+"""Figures: PNG and SVG, the same bytes for the same content, the record inside."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cartoonists.report import plots
+
+
+@pytest.fixture(autouse=True)
+def style():
+    plots.use_style()
+    yield
+    plt.close("all")
+
+
+def figure_of_a_line():
+    figure, axis = plt.subplots()
+    axis.plot([0, 1])
+    return figure
+
+
+def test_a_figure_carries_its_record(tmp_path):
+    names = [tmp_path / "a.png", tmp_path / "a.svg"]
+    plots.save(figure_of_a_line(), names, {"made from": "x.csv"})
+    assert Image.open(names[0]).text["Description"] == '{"made from": "x.csv"}'
+    assert "made from" in names[1].read_text()
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    for kind in ("png", "svg"):
+        names = [tmp_path / f"{i}.{kind}" for i in range(2)]
+        for name in names:
+            plots.save(figure_of_a_line(), [name])
+        assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_the_band_holds_the_middle_95_percent():
+    values = np.arange(201.0)[:, None] + np.array([0.0, 1000.0])
+    _, axis = plt.subplots()
+    plots.median_band(axis, [1, 2], values)
+    assert list(axis.lines[0].get_ydata()) == [100.0, 1100.0]
+    corners = axis.collections[0].get_paths()[0].vertices
+    assert {tuple(c) for c in corners} >= {(1, 5.0), (1, 195.0), (2, 1005.0), (2, 1195.0)}
+
+
+def test_tracking_errors_have_a_panel_a_target_and_dimension():
+    index = pd.MultiIndex.from_product(
+        [["mixture", "gaussian"], [2, 8], ["a", "b"], [4, 8], range(5)],
+        names=["target", "dimensions", "tracker", "nfe", "seed"],
+    )
+    table = pd.DataFrame({"error_nats": np.linspace(-1, 1, len(index))}, index=index).reset_index()
+    figure = plots.tracking_errors(table)
+    assert len(figure.axes) == 4
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["D = 2", "D = 8"]
+    assert "nats" in figure.axes[0].get_ylabel()
