@@ -86,6 +86,7 @@ def reverse_sde_path(
     """Continue the reverse SDE from x at grid[0] to grid[-1], tracking from ``log_density``."""
     noise = Streams(seeds, purpose)
     if method == "ancestral":
+        posterior = needed_posterior(model, posterior, covariance)
         kernel = AncestralKernel(model, posterior, covariance)
         return ancestral_path(kernel, x, log_density, grid, noise, track, callback)
     if method == "euler-maruyama":
