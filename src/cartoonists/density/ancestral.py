@@ -20,7 +20,7 @@ LEARNT = ("diagonal", "isotropic")  # asks for a posterior
 
 @dataclass(frozen=True)
 class Look:
-    """What the network says at coordinates z: x̂_0 in the basis, and c (see `AncestralKernel`)."""
+    """One network evaluation at z: x̂_0 in the basis and the c of `AncestralKernel`."""
 
     z: Tensor
     logsnr: float

@@ -136,7 +136,10 @@ def rescale_latent(model: ScoreModel, x: Tensor, quantile: float = 0.5) -> Tenso
 
 @dataclass(frozen=True)
 class GuidedSamples:
-    """x ``[n, *shape]`` and log-density ``[n]`` (nats) at logsnr_max by (★); NaN if untracked."""
+    """Guided samples: x ``[n, *shape]`` and log_density ``[n]``, nats, at logsnr_max by (★).
+
+    log_density is NaN where it was not tracked.
+    """
 
     x: Tensor
     log_density: Tensor
@@ -172,10 +175,10 @@ def sample_guided(
 
     The stages without noise use ``solver``, those with noise Euler–Maruyama, whose error is of
     order 1: ``noise_steps`` sets its steps.  Otherwise ``steps`` are shared in proportion to each
-    stage's range of λ.  ``divergence`` is exact for closed forms and
-    Hutchinson's for networks unless it is named; without ``track`` it is used under noise alone.
-    ``posterior`` spaces the steps of each stage and gives the probes' basis.
-    Raises ValueError for wrong arguments, NonFiniteScore.
+    stage's range of λ.  ``divergence`` is *exact* for closed forms and *hutchinson* for networks
+    unless it is given; with ``track=False`` only the stages with noise use it. ``posterior``
+    spaces the steps of each stage and gives the probes' basis. Raises ValueError for wrong
+    arguments, NonFiniteScore.
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)

@@ -21,10 +21,12 @@ LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
 
 @dataclass(frozen=True)
 class Likelihood:
-    """x ``[n, *shape]``, its log-density at logsnr_max ``[n]`` in nats, evaluations a sample.
+    """Points and their log-densities by the PF-ODE.
 
-    ``nfe`` is an int on a fixed grid and a tensor ``[n]`` from an adaptive solver.  ``error``
-    ``[n]``, nats, where it was asked for: of step halving, |fine - coarse|/(2^p - 1) (Richardson).
+    x ``[n, *shape]``; log_density ``[n]``, nats, at logsnr_max; nfe: network evaluations a sample,
+    an int on a fixed grid and a tensor ``[n]`` from an adaptive solver; error ``[n]``, nats, where
+    it was asked for: of step halving, |fine - coarse|/(2^p - 1) (Richardson), p the solver's
+    order.
     """
 
     x: Tensor
@@ -51,16 +53,18 @@ def ode_log_density(
     error: bool = False,
     callback: Callback | None = None,
 ) -> Likelihood:
-    """log p_λmax(x) of the PF-ODE's density, by integrating from the data to the noise.
+    """The log-density of given points under the PF-ODE, at logsnr_max, in nats.
 
-    ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ`` (Chen et al., 2018; Song et al., 2021, equation 39).
-    x ``[n, *shape]``; sample i's probes come from ``seeds[i]``, by default seed + i.
-    solver *euler*, *heun*, *rk4*, *adams* (one evaluation a step: the cheapest) on ``grid`` (by
-    default uniform; with a ``posterior`` its own, and probes in its basis), or *dopri5* (each
-    sample alone, probes kept).  ``error`` adds half the evaluations, on every second point of the
-    grid, and the step-halving error, which holds the noise of the probes too; p is the least
-    order of the solver (2 for *adams*, whose longest steps are of that order).
-    Raises ValueError for wrong shapes or names, NonFiniteScore.
+    The PF-ODE is integrated from the data to the noise: ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ``
+    (Chen et al., 2018; Song et al., 2021, equation 39). x ``[n, *shape]``.  Sample i draws its
+    probes from ``seeds[i]``, by default seed + i. solver *euler*, *heun*, *rk4* or *adams* (one
+    evaluation a step: the cheapest) on a fixed ``grid``, or *dopri5* with adaptive steps (each
+    sample by itself, with kept probes).  The grid is uniform unless it is given or a ``posterior``
+    spaces it; a posterior also sets the basis of the probes. ``error=True`` integrates again on
+    every second point of the grid, which costs half as many evaluations more, and returns the
+    step-halving error; it includes the noise of the probes.  The order p is the least of the
+    solver (2 for *adams*, whose longest steps have that order). Raises ValueError for wrong shapes
+    or names, NonFiniteScore.
     """
     schedule = model.schedule
     _check_shape(model, x)
@@ -111,9 +115,10 @@ def sample_ode(
     grid=None,
     callback: Callback | None = None,
 ) -> Likelihood:
-    """Sample by the PF-ODE from noise (drawn, or ``x_prior``) to data, log-density tracked.
+    """Sample by the PF-ODE and track the log-density of each sample, in nats at logsnr_max.
 
-    Solvers, grids and probes as in `ode_log_density`.
+    The path starts from drawn noise or from ``x_prior`` ``[n, *shape]``, at logsnr_min.  Solvers,
+    grids and probes as in `ode_log_density`.
     """
     schedule = model.schedule
     seeds = _seeds(seed, seeds, n)
@@ -151,9 +156,10 @@ def _flow(
 
 @dataclass(frozen=True)
 class LowerBound:
-    """Evidence lower bounds of each point, ``[n]``, nats: ``elbo`` ≤ ``iwae`` in expectation.
+    """Lower bounds on the log-density of each point: ``elbo`` ≤ ``iwae`` in expectation.
 
-    ``error`` ``[n]``: how far the ELBO moves in steps twice as long along the same paths.
+    Both ``[n]``, nats; nfe: network evaluations a sample; error ``[n]``, nats: the change of the
+    ELBO when the same paths are walked in steps twice as long.
     """
 
     elbo: Tensor
@@ -174,11 +180,11 @@ def elbo(
     covariance: str = "diagonal",
     grid=None,
 ) -> LowerBound:
-    """ELBO and IWAE-K bounds on log p^N(x), the density of the ancestral chain at logsnr_max.
+    """Lower bounds (ELBO, IWAE) on log p^N(x), the density of the ancestral chain at logsnr_max.
 
-    Noise x with the forward kernels and add ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` at each step and
-    ``log p_T(x_T)`` at the end: w.  ``E w`` is the ELBO and ``log mean exp w`` over K = ``paths``
-    is the IWAE bound (Burda et al., 2016, equation 8).
+    Each path noises x with the forward kernels and sums ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` over
+    its steps and ``log p_T(x_T)`` at its end; call the sum w.  ``E w`` is the ELBO, and ``log mean
+    exp w`` over K = ``paths`` paths is the IWAE bound (Burda et al., 2016, equation 8).
     """
     if paths < 1:
         raise ValueError(f"paths: {paths} found, allowed: 1 or more")
@@ -214,11 +220,12 @@ def elbo(
 
 
 def bits_per_dim(log_density: Tensor, dimensions: int, log_pixels_per_unit: float) -> Tensor:
-    """``-(log p(x) - log|d pixel/dx|)/(D log 2)`` of uniformly dequantised images.
+    """Convert log-densities to bits per dimension of uniformly dequantised images.
 
-    ``log_density`` in nats in model space; ``log_pixels_per_unit`` is the log-determinant of the
-    map from model space to grey levels (``PixelScaling.log_pixels_per_unit``), D log(256 std) for
-    one channel: one grey level is a bin of width 1 (Theis et al., 2016, section 3.1).
+    ``bits = -(log p(x) - log|d pixel/dx|)/(D log 2)``.      ``log_density`` in nats in model
+    space; ``log_pixels_per_unit`` is the log-determinant of the map from model space to grey
+    levels (``PixelScaling.log_pixels_per_unit``), D log(256 std) for one channel: one grey level
+    is a bin of width 1 (Theis et al., 2016, section 3.1).
     """
     return -(log_density - log_pixels_per_unit) / (dimensions * math.log(2))
 

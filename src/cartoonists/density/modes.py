@@ -48,8 +48,8 @@ def xi(schedule: NoiseSchedule, logsnr_t: float, logsnr: float) -> Tensor:
 class Solution:
     """z ``[n, *shape]`` and the smallest eigenvalue of M ``[n]``.
 
-    By conjugate gradients the latter is the smallest Ritz value (an upper bound), a curvature that
-    is not positive where M is indefinite, and infinite where b = 0 asked nothing of M.
+    Conjugate gradients give the smallest Ritz value instead, an upper bound; where M is indefinite,
+    a curvature that is not positive; for b = 0, where no product with M is needed, infinity.
     """
 
     z: Tensor
@@ -83,8 +83,8 @@ def conjugate_gradients(
 ) -> Solution:
     """``M z = b`` for symmetric positive definite M, matrix-free (Hestenes & Stiefel, 1952).
 
-    A batch of systems shares each product, which a library's solver of one system at a time cannot
-    do; each stops by itself, so its result does not depend on the others.  One that meets a
+    The systems of a batch share each product with the Hessian, but each stops by itself, so its
+    result does not depend on the others.  One that meets a
     direction of curvature ≤ 0 stops there and keeps what it has (the gradient if nothing), as in
     truncated Newton methods.
     """
@@ -173,12 +173,12 @@ class ModeTracking(ScoreDrift):
 
 
 class ModeDivergence(Divergence):
-    """Traces and the correction term; it remembers, per sample, what went wrong with A.
+    """Traces and the correction term; records for each sample whether A stayed negative definite.
 
     ``smallest``: smallest eigenvalue of M met so far; ``share``: summed |correction| over summed
     |f x + g² s|.
-    A sample whose M was not positive definite, or |M⁻¹| too large, goes on by the HD-ODE: the
-    branch that it followed has ended, and the correction would send it anywhere.
+    A sample whose M was not positive definite, or |M⁻¹| too large, continues on the
+    HD-ODE: its branch has ended, and the correction term no longer points to a mode.
     """
 
     def __init__(self, inner: Divergence, logsnr_t: float, method: str, n: int):
@@ -219,7 +219,7 @@ class ModeDivergence(Divergence):
 
 @dataclass(frozen=True)
 class ModeTrack:
-    """End points of the curves and what is known of them; all ``[n]`` but x ``[n, *shape]``.
+    """End points of the mode curves and checks of them; all ``[n]`` but x ``[n, *shape]``.
 
     log_density: log p at logsnr_max, nats.  status: *ok*, *indefinite* (A was not negative definite
     somewhere on the path), *ill-conditioned* (|M⁻¹| above ``CONDITION_LIMIT``), *off the mode* (a

@@ -37,7 +37,7 @@ class Posterior(ABC):
     def variance(self, z: Tensor, logsnr: float, denoised: Tensor) -> Tensor:
         """c_i in the basis at coordinates z ``[n, *shape]``; broadcastable to z.
 
-        ``denoised`` is x̂_0 at z, in the basis: who asks has evaluated the network already.
+        ``denoised``: x̂_0 at z in the basis, from the evaluation that the caller has made.
         """
 
     @abstractmethod
@@ -73,7 +73,9 @@ def _inverse_snr(logsnr: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Levels:
-    """How c_i depends on x̂_0,i: its ratio g to the mean over x, one function for all coordinates.
+    """The factor g by which c_i differs from its mean over x, as a function of x̂_0,i.
+
+    One function serves all coordinates.
 
     ``log_gains`` ``[len(grid), bins]``: log g at each λ of the table, in equal bins of x̂_0 from
     ``low`` to ``high``, the outer ones open.
@@ -89,15 +91,16 @@ class Levels:
 
 
 def level_bins(denoised: Tensor, low: float, high: float, bins: int = BINS) -> Tensor:
-    """Bin of each value among equal ones from ``low`` to ``high``, the outer ones open."""
+    """Index of each value's bin: equal bins from ``low`` to ``high``, the outer ones open."""
     return ((denoised - low) * (bins / max(high - low, SMALLEST))).long().clamp(0, bins - 1)
 
 
 @dataclass(frozen=True)
 class PosteriorTable(Posterior):
-    """logit E ρ on a rising grid of logSNRs: ``logits`` is ``[len(grid), *shape]`` in ``basis``.
+    """A table of E ρ_i over a grid of logSNRs, interpolated linearly in logit ρ.
 
-    With ``levels``, c_i is that mean times their ratio at x̂_0,i.
+    ``grid``: rising logSNRs; ``logits``: logit E ρ_i, ``[len(grid), *shape]``, in ``basis``.  With
+    ``levels``, the mean is multiplied by their factor at x̂_0,i.
     """
 
     grid: Tensor
@@ -120,7 +123,9 @@ class PosteriorTable(Posterior):
         return self._posterior_variance(self._mean_logits, logsnr).to(z)
 
     def time_grid(self, start: float, stop: float, steps: int) -> list[float]:
-        """Steps in inverse proportion to the cube root of the mean ``|α² - ρ_i|``.
+        """``steps + 1`` logSNRs, dense where log p changes fast along the PF-ODE.
+
+        Step lengths are in inverse proportion to the cube root of the mean ``|α² - ρ_i|``.
 
         Along the PF-ODE of a VP schedule ``d log p/dλ = ½ Σ (α² - ρ_i)`` in the mean.  Halving the
         error of a second-order step where this is large costs least with the cube root; where the
@@ -149,15 +154,16 @@ class PosteriorTable(Posterior):
 
 
 def spaced_grid(posterior: Posterior | None, start: float, stop: float, steps: int) -> list[float]:
-    """``steps + 1`` logSNRs as the posterior spaces them; uniform where there is none."""
+    """``steps + 1`` logSNRs from start to stop, spaced by the posterior; uniform without one."""
     space = uniform_grid if posterior is None else posterior.time_grid
     return space(start, stop, steps)
 
 
 def mixture_table(target: GaussianMixture, points: int = 81, samples: int = 128) -> PosteriorTable:
-    """What a table would hold for a closed form: its Hessian's diagonal averaged over samples.
+    """The table of a closed form: the diagonal of its Hessian, averaged over its samples.
 
-    It shows what the average over x costs; for a single Gaussian, nothing.
+    Compared with `MixturePosterior` it shows what averaging over x costs (nothing for one
+    Gaussian).
     """
     schedule = target.schedule
     grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, points - 1)

@@ -18,7 +18,12 @@ from cartoonists.paths.streams import Streams, sample_seeds
 
 @dataclass(frozen=True)
 class HighDensitySamples:
-    """Samples and tracked log-density at logsnr_max; ``x_switch`` is the common point x_t."""
+    """High-density samples with their tracked log-densities.
+
+    x ``[n, *shape]`` and log_density ``[n]``, nats, at logsnr_max; x_switch and
+    log_density_switch: the point x_t at the switch, where the HD-ODE took over; nfe: network
+    evaluations a sample.
+    """
 
     x: Tensor
     log_density: Tensor
@@ -51,12 +56,13 @@ def sample_high_density(
     posterior: Posterior | None = None,
     covariance: str = "diagonal",
 ) -> HighDensitySamples:
-    """Algorithm 1 of Karczewski et al. (2024): the SDE to λ_t, then ``dx = (f x + g² s) dλ``.
+    """Draw high-density samples: the reverse SDE up to a switch point λ_t, then the HD-ODE.
 
-    The log-density is tracked all along: the path ratio to the switch, (★) after it, whose Δ is
-    exact for closed forms and Hutchinson's estimate for networks unless ``divergence`` says
-    otherwise (*none* leaves the log-density out, as NaN).
-    Raises ValueError where the switch lies outside the range of λ; NonFiniteScore.
+    Algorithm 1 of Karczewski et al. (2024); the HD-ODE is ``dx = (f x + g² s) dλ``.  The
+    log-density is tracked along both stages, in nats at logsnr_max: by the path ratio before the
+    switch, by (★) after it.  The Laplacian in (★) is exact for closed forms and Hutchinson's
+    estimate for networks, unless ``divergence`` names another (with *none* the log-density is
+    NaN). Raises ValueError where the switch lies outside the range of λ; NonFiniteScore.
     """
     schedule = model.schedule
     schedule.check(switch_logsnr, "switch_logsnr")
@@ -90,7 +96,7 @@ def follow_high_density(
     probes: int = 1,
     basis: Basis | None = None,
 ):
-    """The second stage alone: the HD-ODE from x at the switch to logsnr_max; a ``Path``."""
+    """Follow the HD-ODE from x at the switch to logsnr_max, tracking from ``log_density``."""
     schedule = model.schedule
     if divergence is None:
         divergence = "exact" if isinstance(model, GaussianMixture) else "hutchinson"

@@ -30,7 +30,10 @@ PRIOR = 10  # values whose squares are as expected, added to each bin: few found
 
 
 def posterior_of(model: ScoreModel) -> Posterior:
-    """Exact for a closed form; the table that a model carries; else estimated once and kept."""
+    """The posterior of a model: exact for a closed form, else the model's table.
+
+    A model without a table gets one, estimated from 64 samples and kept on the model.
+    """
     if isinstance(model, GaussianMixture):
         return MixturePosterior(model)
     if model.posterior is None:
@@ -41,7 +44,7 @@ def posterior_of(model: ScoreModel) -> Posterior:
 def needed_posterior(
     model: ScoreModel, posterior: Posterior | None, covariance: str
 ) -> Posterior | None:
-    """The posterior given, else the model's own where the covariance asks for one."""
+    """The given posterior, or `posterior_of` the model where the covariance needs one."""
     if posterior is None and covariance in LEARNT:
         return posterior_of(model)
     return posterior
@@ -54,13 +57,14 @@ def estimate_table(
     points: int = 41,
     pilot_steps: int = 64,
 ) -> PosteriorTable:
-    """Estimate a network's table from its own samples; no derivative is needed.
+    """Estimate a network's table from its own samples, without derivatives.
 
-    A pilot chain draws x at logsnr_max; noised again to each λ of the grid it gives two estimates,
-    ``1 - E ε̂_i²`` (Stein's identity; accurate where ρ is near 1, lost in noise where it is near 0)
-    and ``exp(λ) E(x̂_0 - x_0)_i²`` (the regression error; the reverse).  Each coordinate takes the
-    first where it exceeds one half, else the second.  In pixels the `Levels` are the regression
-    error where x̂_0,i falls into a bin, over its mean.
+    A pilot chain draws x at logsnr_max.  Noised again to each λ of the grid, x gives two estimates
+    of ρ_i, ``1 - E ε̂_i²`` (Stein's identity; accurate where ρ is near 1, lost in noise where it
+    is near 0) and ``exp(λ) E(x̂_0 - x_0)_i²`` (the regression error; the reverse).  Each
+    coordinate takes the first where it exceeds one half, else the second.  In the pixel basis the
+    table also has `Levels`: the regression error of the values whose x̂_0,i falls in a bin,
+    divided by its mean.
     """
     return estimate_tables(model, seeds, [basis or Pixels()], points, pilot_steps)[0]
 
@@ -72,7 +76,7 @@ def estimate_tables(
     points: int = 41,
     pilot_steps: int = 64,
 ) -> list[PosteriorTable]:
-    """``estimate_table`` in several bases from the same network evaluations."""
+    """`estimate_table` in several bases at once, from the same network evaluations."""
     schedule = model.schedule
     x = model.sample_prior(Streams(seeds, "prior"))
     pilot_grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, pilot_steps)

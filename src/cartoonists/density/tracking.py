@@ -19,10 +19,11 @@ METHODS = ("ancestral", "euler-maruyama")
 
 @dataclass(frozen=True)
 class TrackedSamples:
-    """x ``[n, *shape]``, tracked log-density ``[n]`` in nats at logsnr_max, evaluations, seeds.
+    """Samples of the reverse SDE and their tracked log-densities.
 
-    ``error`` ``[n]``, nats: the log-density along the same points in steps twice as long differs
-    by so much.  For a tracker of first order it is about the error that is left.
+    x ``[n, *shape]`` and log_density ``[n]``, nats, both at logsnr_max; nfe: network evaluations a
+    sample; seeds: one per sample; error ``[n]``, nats: the change of log_density when the same
+    points are joined by steps twice as long, which estimates the error of a first-order tracker.
     """
 
     x: Tensor
@@ -46,14 +47,15 @@ def track_reverse_sde(
     track: bool = True,
     callback: Callback | None = None,
 ) -> TrackedSamples:
-    """Sample the reverse SDE and track the log-density of each sample at logsnr_max.
+    """Sample the reverse SDE and track the log-density of each sample at logsnr_max, in nats.
 
-    *ancestral*: the chain of ``AncestralKernel``; the tracked r is a path ratio, so
-    ``E[r|x_0] - log p^N(x_0) = KL ≥ 0`` holds at any number of steps.  *euler-maruyama*: (★) with
-    φ = g (Karczewski et al., 2024, theorem 1), whose bias falls only as 1/steps.
+    method *ancestral*: the chain of `AncestralKernel`.  Its tracked value r is the log-ratio of the
+    reverse to the forward path, so ``E[r|x_0] - log p^N(x_0) = KL ≥ 0`` at any number of steps.
+    method *euler-maruyama*: formula (★) with φ = g (Karczewski et al., 2024, theorem 1); its error
+    falls only as 1/steps.
     Sample i has the seed ``seeds[i]``, by default seed + i, and depends on nothing else.
-    One network evaluation a step; the steps are spaced as the posterior asks unless ``grid`` is
-    given.  Raises ValueError for wrong arguments, NonFiniteScore.
+    Each step evaluates the network once.  The posterior spaces the steps unless ``grid`` is given.
+    Raises ValueError for wrong arguments, NonFiniteScore.
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)

@@ -18,8 +18,8 @@ STEP = 3e-3  # of a difference, in σ: measured in benchmarks/hutchinson_cost.py
 class Derivatives:
     """Score ``[batch, *shape]``, Δ = tr H and tr(PHP) ``[batch]`` at one point; H = ∇² log p_λ.
 
-    P = I - s sᵀ/|s|² projects onto the directions orthogonal to the score.  The traces are None
-    where nobody asked for them.
+    P = I - s sᵀ/|s|² projects onto the directions orthogonal to the score.  A trace that was not
+    computed is None.
     """
 
     score: Tensor
@@ -28,9 +28,10 @@ class Derivatives:
 
 
 class Divergence(ABC):
-    """A way to obtain the traces that formula (★) needs; ``cost`` counts network evaluations.
+    """How the second derivatives in formula (★) are computed.
 
-    An evaluation with its vector-Jacobian product, about two plain ones, counts as one.
+    ``cost``: network evaluations that one call counts for.  An evaluation together with its
+    vector-Jacobian product counts as one, though it takes about as long as two.
     """
 
     cost: int
@@ -43,7 +44,7 @@ class Divergence(ABC):
 
 
 class NoDivergence(Divergence):
-    """Only the score: enough for the reverse SDE, where (★) has no Laplacian."""
+    """Compute the score alone: enough for the reverse SDE, where (★) has no Laplacian."""
 
     cost = 1
 
@@ -52,7 +53,7 @@ class NoDivergence(Divergence):
 
 
 class ExactDivergence(Divergence):
-    """Exact traces: closed form where the model has it, else one derivative pass a dimension."""
+    """Compute the traces exactly: in closed form where known, else by D derivative passes."""
 
     cost = 1
 
@@ -66,12 +67,13 @@ class ExactDivergence(Divergence):
 
 
 class HutchinsonDivergence(Divergence):
-    """``tr H ≈ vᵀ H v`` with Rademacher v (Hutchinson, 1989), fresh at every evaluation.
+    """Estimate the traces by random probes, ``tr H ≈ vᵀ H v`` (Hutchinson, 1989).
 
-    The variance of one probe is ``2 Σ_{i≠j} H_ij²`` in the probes' basis, so the basis in which H
-    is nearest to diagonal serves best.  ``probes`` of them are averaged.  With ``fresh=False`` one
-    set is kept for the whole path, which adaptive solvers need and which leaves far more noise.
-    The same product gives ``tr(PHP) ≈ (P v)ᵀ H v``.
+    v has independent entries ±1 (Rademacher), drawn anew at every evaluation. One probe has the
+    variance ``2 Σ_{i≠j} H_ij²`` in the probes' basis, so the best basis is the one in which H is
+    nearest to diagonal.  The estimate is the mean over ``probes`` probes.  With ``fresh=False``
+    the same probes serve the whole path: adaptive solvers need that, at the price of far more
+    noise in the result.  The same product gives ``tr(PHP) ≈ (P v)ᵀ H v``.
     """
 
     def __init__(
@@ -112,12 +114,15 @@ class HutchinsonDivergence(Divergence):
 
 
 class DifferenceDivergence(HutchinsonDivergence):
-    """Hutchinson's estimate without derivatives, ``H v ≈ (s(x + h v) - s(x))/h`` with h = STEP σ.
+    """Estimate the traces by probes and differences: no derivative is taken.
+
+    ``H v ≈ (s(x + h v) - s(x))/h`` with h = STEP σ.
 
     One call of the network on 1 + ``probes`` times the batch, and no stored activations.  The score
     is that of x itself; the error ``½ h Σ_ijk v_i v_j v_k ∂_k H_ij`` is odd in v: to first order in
-    h, Rademacher probes add noise and no bias.  Rounding of a float32 network adds noise as 1/h,
-    and what it rounds hangs on the batch.  docs/benchmarks.md has both, and the cost.
+    h, Rademacher probes add noise and no bias.  Rounding of a float32 network adds noise in
+    proportion to 1/h; the rounding depends on the size of the batch.  Both are measured in
+    docs/benchmarks.md, with the cost.
     """
 
     def __init__(self, *arguments, **options):
@@ -143,7 +148,11 @@ def _unit(score: Tensor) -> Tensor:
 def make_divergence(
     kind: str, seeds, probes: int = 1, basis: Basis | None = None, fresh: bool = True
 ):
-    """*none*, *exact*, *hutchinson* or *difference*; probes' streams are keyed by the seeds."""
+    """The `Divergence` of this name: *none*, *exact*, *hutchinson* or *difference*.
+
+    Sample i draws its probes from a stream keyed by ``seeds[i]``.  Raises ValueError for other
+    names.
+    """
     if kind == "none":
         return NoDivergence()
     if kind == "exact":

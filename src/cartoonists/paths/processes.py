@@ -25,7 +25,10 @@ ZERO = torch.zeros((), dtype=torch.float64)
 
 
 def per_sample(value: Tensor | float, like: Tensor) -> Tensor | float:
-    """A value a sample ``[batch]`` shaped to multiply ``[batch, *shape]``; scalars pass through."""
+    """Reshape one value per sample, ``[batch]``, so that it multiplies ``[batch, *shape]``.
+
+    Scalars are returned as they are.
+    """
     if isinstance(value, Tensor) and value.ndim == 1:
         return value.view(-1, *[1] * (like.ndim - 1))
     return value
@@ -51,7 +54,7 @@ class Process(ABC):
         return type(self).noise is Process.noise
 
     def needs_laplacian(self) -> bool:
-        """Whether tracking needs second derivatives, that is, unless φ = g."""
+        """Whether tracking needs second derivatives: always, except where φ = g."""
         return True
 
     def log_density_rate(
@@ -143,7 +146,8 @@ class MarginalFamily(ScoreDrift):
 class HighDensityODE(ScoreDrift):
     """HD-ODE ``u = f x + g² s``, φ = 0 (Karczewski et al., 2024, section 4).
 
-    The mode of p(x_0|x_t) followed without its third-derivative correction; exact for Gaussian p_0.
+    It approximates the curve of the mode of p(x_s|x_t) by leaving out the term with third
+    derivatives; exact for Gaussian p_0.
     """
 
     def weight(self, at, logsnr):

@@ -76,7 +76,7 @@ class NoiseSchedule(ABC):
             )
 
     def inside(self, logsnrs: Sequence[float], name: str) -> list[float]:
-        """Those of the logSNRs that lie inside the range.  Raises ValueError where none does."""
+        """The given logSNRs that lie inside the range.  Raises ValueError where none does."""
         found = [value for value in logsnrs if self.logsnr_min < value < self.logsnr_max]
         if not found:
             raise ValueError(
@@ -115,7 +115,7 @@ class VE(NoiseSchedule):
 class DiscreteVP(VP):
     """The variance-preserving schedule of a discrete DDPM table (Ho et al., 2020).
 
-    In logSNR time it *is* VP; what the table adds is the range and the map from λ to the timestep
+    In logSNR time it equals VP.  The table adds the range of λ and the map from λ to the timestep
     that the network was trained with, interpolated linearly in the table's logSNR.
 
     Raises ValueError unless ``alphas_cumprod`` falls strictly from near 1 towards 0.

@@ -97,7 +97,7 @@ class ScoreModel(ABC):
         return float(schedule.alpha(end) ** 2 + schedule.sigma2(end))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """x in the dtype that the state has between evaluations."""
+        """Convert x to the dtype and device of the state between evaluations."""
         return x.double()
 
     def sample_prior(self, streams: Streams) -> Tensor:

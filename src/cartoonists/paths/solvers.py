@@ -31,9 +31,10 @@ Callback = Callable[[float, Tensor, Tensor], None]  # (logsnr, x, log_density) a
 
 @dataclass(frozen=True)
 class Path:
-    """Where a path ended: x ``[batch, *shape]``, log_density ``[batch]`` (nats), evaluations.
+    """The end of a path.
 
-    ``error`` ``[batch]``, nats, where `Halving` knows it.
+    x ``[batch, *shape]``; log_density ``[batch]``, nats; nfe: network evaluations a sample; error
+    ``[batch]``, nats: the step-halving error of log_density where `Halving` gives one, else None.
     """
 
     x: Tensor
@@ -43,10 +44,11 @@ class Path:
 
 
 class Halving:
-    """Step-halving error of a path's log-density at no evaluation more.
+    """Estimate the error of a tracked log-density without further network evaluations.
 
-    Every second step is joined with the one before it: what the path would have said of the same
-    points in steps twice as long, from the evaluations at its even points.
+    Pairs of steps are joined to steps of twice the length over the same points, using the
+    evaluations at every second point.  The difference from the original log-density estimates
+    the discretisation error.
     """
 
     def __init__(self, log_density: Tensor):
@@ -54,7 +56,11 @@ class Halving:
         self._open: tuple[Any, Tensor] | None = None
 
     def add(self, at, change: Tensor, joined: Callable) -> None:
-        """One step: its evaluation, its change, and the change since an earlier evaluation."""
+        """Record one step.
+
+        ``at``: the evaluation it started from; ``change``: of log p over the step; ``joined(at)``:
+        the change of log p from an earlier evaluation to the end of this step.
+        """
         if self._open is None:
             self._open = at, change
         else:
@@ -75,7 +81,7 @@ def check_finite(score: Tensor, seeds: Sequence[int], logsnr: float) -> None:
 
 
 class Slopes:
-    """dx/dλ and d log p/dλ of a process on a model; counts network evaluations."""
+    """The right-hand side of the equations of x and log p; ``nfe`` counts evaluations."""
 
     def __init__(self, process: Process, model: ScoreModel, divergence: Divergence, seeds):
         self.process, self.model, self.divergence, self.seeds = process, model, divergence, seeds
@@ -109,11 +115,11 @@ class RungeKutta:
 
 
 class Adams:
-    """Adams–Bashforth–Moulton in the mode predict–evaluate–correct (Hairer et al., 1993, III.1).
+    """The predictor–corrector method of Adams–Bashforth–Moulton (Hairer et al., 1993, III.1).
 
-    One evaluation a step, of order 5 once four slopes are known.  The order ramps up from 2, which
-    costs little because processes hardly move at either end of the range of λ.  How many slopes a
-    step may use hangs on its length, ``LONGEST``.  Towards the data flat directions contract as
+    One evaluation a step; the order rises from 2 to 5 as slopes become known, which costs little
+    because processes hardly move at either end of the range of λ.  How many slopes a step may use
+    depends on its length, ``LONGEST``.  Towards the data flat directions contract as
     exp(-λ/2), and k slopes are stable for steps up to 2.0, 1.1, 0.6 and 0.3 for k = 1 … 4; a few
     steps beyond that gain more than they lose.  Towards the noise higher orders lose to their own
     extrapolation in long steps.  Both measured in benchmarks/NOTES.md.  Summed over a path, the
@@ -220,7 +226,7 @@ class EulerStep:
     length: float
 
     def joined(self, before: "EulerStep") -> Tensor:
-        """The change of log p over the step before and this one, all from the step before."""
+        """The change of log p over the two steps, with score and rate of the earlier one."""
         jump = before.jump + self.jump
         return before.rate * (before.length + self.length) + _dot(before.score, jump)
 
@@ -248,11 +254,11 @@ def integrate_adaptive(
     rtol: float = 1e-5,
     atol: float = 1e-5,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Dormand–Prince 5(4) by torchdiffeq, each sample alone, log p inside the error norm.
+    """Integrate with adaptive steps: Dormand–Prince 5(4) of torchdiffeq, log p in the error norm.
 
-    One step size a sample: a stiff neighbour changes nothing, so a result depends on its own seed
-    alone.  ``divergences`` holds one estimator a sample, with kept probes.  Returns x, log_density
-    and the number of evaluations of each sample.
+    Each sample is integrated by itself with its own step sizes, so its result does not depend on
+    the rest of the batch.  ``divergences``: one estimator per sample, with kept probes.  Returns
+    x, log_density and the number of evaluations of each sample.
     """
     from torchdiffeq import odeint
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Streams:
-    """One counter-based random stream a sample (Philox; Salmon et al., 2011).
+    """One counter-based random stream per sample (Philox; Salmon et al., 2011).
 
     The key is (seed, purpose), so path noise, probes and initial noise of one seed are independent,
     and sample i is the same in a batch of 1, 7 or 256.
