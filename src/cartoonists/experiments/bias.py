@@ -1,4 +1,4 @@
-"""The bias of tracked log-densities: where r_0 lies above log p of the process that was sampled.
+"""The bias of tracked log-densities: by how much r_0 exceeds log p of the process that was sampled.
 
 A score s_θ that is not the gradient of the density of its own reverse SDE gives (Karczewski et al.,
 2024, section 3), with p^SDE_λ the density of the samples at λ,
@@ -106,8 +106,9 @@ def predicted_bias(model: PerturbedGaussian) -> Prediction:
 
 
 def chain_bias(model: PerturbedGaussian, steps: int) -> Prediction:
-    """E X of the ancestral chain of ``steps`` steps, exactly: all its kernels are linear Gaussian.
+    """E X of the ancestral chain of ``steps`` steps, exactly.
 
+    All kernels of the chain are linear Gaussian:
     ``x_μ = m x_λ + τ ξ`` has variance ``w_μ = m² w_λ + τ²``; then E X is a sum of expected logs of
     normal densities, and the difference to `predicted_bias` is discretisation error alone.
     """
@@ -181,8 +182,8 @@ def closed_form_bias(
     """Predicted and measured E X over a grid of ε and v0, a row each, for both trackers; nats.
 
     ``measured_nats`` ± standard error is at ``steps`` steps, ``half_steps_nats`` at half of them;
-    ``extrapolated_nats`` = 2 measured - half (Richardson; both trackers are of first order) is to
-    be held against ``predicted_nats``, the continuous process.  ``discretisation_nats`` is what the
+    ``extrapolated_nats`` = 2 measured - half (Richardson; both trackers are of first order) is
+    compared with ``predicted_nats`` of the continuous process.  ``discretisation_nats`` is what the
     steps added: exact for the ancestral chain (its own E X is known), measured for
     Euler–Maruyama.
     """
@@ -224,7 +225,7 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def sandwich(tracked: TrackedSamples, bounds: LowerBound) -> pd.DataFrame:
-    """Upper and lower estimates of log p^N of the same samples, one row a seed, nats.
+    """Upper and lower estimates of log p^N of the same samples, one row per seed, in nats.
 
     ``E r ≥ E log p^N ≥ E IWAE-K ≥ E ELBO`` over samples of the chain, if tracker and bounds used
     the same grid and posterior; no further assumption.  ``width_nats`` = r - IWAE holds log p^N

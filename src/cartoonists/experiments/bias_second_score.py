@@ -33,7 +33,7 @@ from cartoonists.statistics.summaries import HALVES
 
 @dataclass(frozen=True)
 class SecondScoreSettings:
-    """Paths to learn from and paths held out; steps of the chain; the second network."""
+    """Numbers of training and held-out paths, steps of the chain, size of the second network."""
 
     n: int
     n_held_out: int
@@ -98,7 +98,7 @@ def forward_steps(kernel: AncestralKernel, x: Tensor, grid: Sequence[float], see
 
 
 def learn_correction(steps: Steps, settings: SecondScoreSettings, seed: int = 0) -> nn.Module:
-    """σ d as a `TinyField` that starts at 0, by least squares, the rate falling to zero."""
+    """Fit σ d by least squares: a `TinyField` that starts at 0; the learning rate falls to 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -118,7 +118,7 @@ def learn_correction(steps: Steps, settings: SecondScoreSettings, seed: int = 0)
 
 
 def judge(correction: nn.Module, steps: Steps) -> tuple[Tensor, Tensor]:
-    """Nats of each step and path, ``[steps, n]`` twice: the integrand, and the likelihood gain.
+    """Evaluate a correction: the integrand and the likelihood gain, both ``[steps, n]``, nats.
 
     With the mean shift δ = scale · σ d: ``½|δ|²``, whose sum is the integral that the theorem names
     with the learned score in place of the true one, and ``δ·residual - ½|δ|²``.
@@ -136,7 +136,7 @@ def judge(correction: nn.Module, steps: Steps) -> tuple[Tensor, Tensor]:
 def second_score(
     model: ScoreModel, settings: SecondScoreSettings, halves: Sequence[str] = HALVES, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both halves of E[r - ELBO] by a score learned on ``n`` paths of the model, on others.
+    """Estimate both halves of E[r - ELBO] with a score learned on ``n`` paths, evaluated on others.
 
     First table, a row a half and held-out path: ``integral_nats`` and ``gain_nats`` (`judge`).
     Their means bracket the half if the second score's error is not correlated with d: it adds to
@@ -172,9 +172,10 @@ def _by_level(half: str, logsnr: Tensor, integrand: Tensor, gain: Tensor, step: 
 
 
 def excess(model: ScoreModel, n: int, steps: Sequence[int], seed: int = 0) -> pd.DataFrame:
-    """r - ELBO of n samples at each number of steps, nats: the sum of both halves and of the steps.
+    """r - ELBO of n samples at each number of steps, in nats.
 
-    The same seeds at every number of steps.  No network is learned, so it is independent evidence.
+    It is the sum of both halves and of the discretisation error.  The seeds are the same at every
+    number of steps.  No network is learned, so the result is independent of `second_score`.
     """
     parts = []
     for count in steps:

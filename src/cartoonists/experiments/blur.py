@@ -1,4 +1,4 @@
-"""What blur and its controls do to the log-density of an image, strength by strength."""
+"""The log-density of images after blur and after control operations of rising strength."""
 
 from collections.abc import Mapping, Sequence
 
@@ -60,13 +60,11 @@ def image_log_density(
     posterior: Posterior | None = None,
     repeat: int = 0,
 ) -> tuple[dict[float, np.ndarray], np.ndarray]:
-    """log p_λ along the PF-ODE that starts at each noised image: λ to ``[n]``, in nats.
+    """log p_λ along the PF-ODE that starts at each noised image.
 
-    And the step-halving error of the first ``[n]``.
-
-    The first λ is logsnr_max, where it is the image's log-density; the others tell it of the point
-    that the flow has carried the image to, which costs nothing more.  ``repeat`` above 0 draws
-    other probes for the same image.
+    Returns a mapping of λ to ``[n]``, nats, and the step-halving error ``[n]`` of the first.  The
+    first λ is logsnr_max and gives the log-density of the image; the other λ give log p_λ along
+    the path, at no extra cost.  ``repeat`` above 0 draws other probes for the same image.
     """
     changes: dict[float, Tensor] = {}
     probe_seeds = [seed + repeat * 2**32 for seed in seeds]
@@ -88,7 +86,7 @@ def degradation_curves(
     settings: FlowSettings,
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
-    """log p_λ of every image after every operation and strength, one row an image, strength and λ.
+    """log p_λ of every image after every operation and strength; a row per image, strength and λ.
 
     Step 0 of each operation is the unaltered image.  Rows with ``repeat`` 1 measure the unaltered
     image and the first strength of the first operation again with other probes: their spread is

@@ -20,7 +20,7 @@ from cartoonists.statistics.trust import keep_each
 
 @dataclass(frozen=True)
 class CompressionSettings:
-    """Images of each kind, the noise levels and probes of the local dimension, the estimator."""
+    """Number of images of each kind, noise levels and probes of the local dimension, estimator."""
 
     n_images: int
     lid_logsnr: Sequence[float]
@@ -36,7 +36,7 @@ def described(
     settings: CompressionSettings,
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
-    """One row a uint8 image: log-density, bytes in every codec, local intrinsic dimension.
+    """A table with a row per uint8 image: log-density, bytes in every codec, local dimension.
 
     Columns: ``seed``, ``dimensions``, ``log_density_nats``, ``bits_per_dim``, ``<codec>_bytes``,
     ``total_variation``, ``lid_at_<λ>`` at the grey levels' centres, samples and data alike.

@@ -1,4 +1,4 @@
-"""What is measured of the control of the log-density: on closed forms, and on image models."""
+"""Experiments on controlling the log-density, on closed forms and on image models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ LOW_FREQUENCY = 0.125  # cycles a pixel; waves longer than eight pixels count as
 
 
 def path_processes(schedule: NoiseSchedule) -> dict:
-    """Every kind of process by name: those of the brief's table, the family between, guidance."""
+    """Every kind of process, by name."""
     return {
         "PF-ODE": ProbabilityFlow(schedule),
         "HD-ODE": HighDensityODE(schedule),
@@ -127,10 +127,9 @@ def closed_form_control(
 class ControlSettings:
     """``n_compared`` of the seeds serve the controls that guidance is compared with.
 
-    ``noise`` names windows of λ in which projected noise of scale ``stochasticity`` acts, in
-    ``noise_steps`` Euler–Maruyama steps; ``steps`` Heun steps over the range of λ elsewhere (long
-    Adams steps towards the data leave the model's samples); ``flow`` is the PF-ODE
-    that measures all samples alike; ``width`` of the alignment's central difference.
+    ``noise``: windows of λ in which projected noise of scale ``stochasticity`` acts, integrated in
+    ``noise_steps`` Euler–Maruyama steps.  Elsewhere the range of λ takes ``steps`` Heun steps.
+    ``flow``: the PF-ODE that measures all samples; ``width`` of the alignment's central difference.
     """
 
     quantiles: Sequence[float]

@@ -58,7 +58,7 @@ def high_density_pairs(
     posterior: Posterior | None = None,
     solver: str = "heun",
 ) -> HighDensityPairs:
-    """One path of the reverse SDE a seed, and from each switch point on it one HD sample.
+    """Draw for each seed an ordinary sample, and one HD sample from each switch point on its path.
 
     The base path is the one that ``track_reverse_sde`` draws along a uniform ``grid`` of
     ``base_steps``, to the last bit; each switch is moved to the nearest point of that grid.  Given
@@ -101,7 +101,7 @@ def pair_log_densities(
     settings: FlowSettings,
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
-    """Log-density of every sample of the pairs by the same estimator, one row a sample.
+    """Log-densities of all samples of the pairs by the same estimator, a row per sample.
 
     Columns: ``seed``, ``sample`` (*ordinary* or *high-density*), ``switch_logsnr`` (empty for
     ordinary samples), ``dimensions``, ``log_density_nats`` and ``bits_per_dim`` by the PF-ODE,
@@ -136,7 +136,7 @@ BOUNDS = ["elbo_log_density_nats", "iwae_log_density_nats", "elbo_error_nats"]
 
 @dataclass(frozen=True)
 class BoundSettings:
-    """IWAE-K for the pairs of the first ``n_pairs`` seeds, at the switches nearest to these."""
+    """Which pairs get bounds: the first ``n_pairs`` seeds, at the switches nearest to these."""
 
     n_pairs: int
     switch_logsnr: Sequence[float]

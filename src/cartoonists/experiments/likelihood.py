@@ -33,7 +33,7 @@ ESTIMATED = (
 
 @dataclass(frozen=True)
 class LikelihoodSettings:
-    """Steps of each estimator; paths of IWAE; probes of Hutchinson's estimate."""
+    """Steps of each estimator, paths of the IWAE bound, probes of Hutchinson's estimate."""
 
     sde_steps: int
     ode_solver: str
@@ -44,7 +44,7 @@ class LikelihoodSettings:
 
     @property
     def flow(self) -> FlowSettings:
-        """The PF-ODE among them."""
+        """Settings of the PF-ODE estimator."""
         return FlowSettings(self.ode_steps, self.probes, self.ode_solver)
 
     @property
@@ -56,11 +56,12 @@ class LikelihoodSettings:
 def sample_log_densities(
     model: ImageModel, table: PosteriorTable, seeds: Sequence[int], settings: LikelihoodSettings
 ) -> pd.DataFrame:
-    """Every log-density of the same samples, one row a sample and tracker, in nats at logsnr_max.
+    """All log-densities of the same samples, a row per sample and tracker, in nats at logsnr_max.
 
     Columns: ``tracked`` along the reverse SDE; ``ode`` from data to noise by the PF-ODE and
-    ``ode_back`` from that noise to data again, ``ode_back_rms`` the distance of where it arrives;
-    ``elbo`` and ``iwae``; ``*_error_nats``, step halving; ``seed``, ``tracker``, evaluations.
+    ``ode_back`` from that noise to data again, ``ode_back_rms`` the distance between the sample
+    and its return; ``elbo`` and ``iwae``; ``*_error_nats``, step halving; ``seed``, ``tracker``,
+    evaluations.
     """
     tables = []
     bar = tqdm(total=2 * (settings.sde_steps + settings.cost) + settings.ode_steps, unit="step")
@@ -91,7 +92,7 @@ def image_log_densities(
     seeds: Sequence[int],
     settings: LikelihoodSettings,
 ) -> pd.DataFrame:
-    """PF-ODE, ELBO and IWAE of uniformly dequantised images ``[n, c, h, w]`` (uint8), one row each.
+    """PF-ODE, ELBO and IWAE of dequantised uint8 images ``[n, c, h, w]``, a row per image.
 
     Nats in model space at logsnr_max, and bits/dim of the grey levels (NaN for latent models).
     """
@@ -142,7 +143,7 @@ def noise_in_levels(model: ImageModel) -> float:
 
 
 def background_cost(images: np.ndarray, noise_levels: float) -> float:
-    """bits/dim that the noise of logsnr_max costs at least on a background of one grey level.
+    """The least cost, in bits/dim, of the noise at logsnr_max on a background of one grey level.
 
     A pixel known to be at its level, uniformly dequantised (u) and blurred by noise of
     ``noise_levels`` grey levels s, has a density of ``Φ((1-u)/s) - Φ(-u/s)`` at u instead of 1.

@@ -35,7 +35,7 @@ CLEAR_PEAK = "5"  # what Linux wants in /proc/self/clear_refs to reset the peak 
 
 @dataclass(frozen=True)
 class ModeSettings:
-    """What the mode experiments share."""
+    """Settings that the mode experiments share."""
 
     n_samples: int
     steps: int

@@ -1,4 +1,4 @@
-"""Samples whose score becomes non-finite: stopped alone and counted, the others go on as ever."""
+"""Handle samples whose score becomes non-finite: leave them out, count them, measure the others."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ CONDITIONS = ("tracker", "sample", "switch_logsnr", "dimensions", "nfe")  # know
 def without_stopped(
     measure: Callable[[list[int]], Result], seeds: Sequence[int]
 ) -> tuple[Result, list[int]]:
-    """``measure`` of the seeds whose scores all are finite, and the seeds that were stopped.
+    """Call ``measure`` on the seeds whose scores stay finite; also returns the other seeds.
 
     As a sample depends on its seed alone, the others are measured again without those that failed,
-    each time that some do.  What failed is said on stderr, the log of a job, with its λ.
+    until none fails.  Each failure is written to stderr with its seed and λ.
     Raises NonFiniteScore where no sample is left.
     """
     left = list(seeds)
@@ -37,7 +37,7 @@ def without_stopped(
 
 
 def with_stopped(table: pd.DataFrame, stopped: Sequence[int], key: str = "seed") -> pd.DataFrame:
-    """The table with the rows that the stopped seeds would have had, all that is measured NaN.
+    """Add rows for the stopped seeds, with NaN in every measured column.
 
     Column ``key`` holds the seeds.  `cartoonists.statistics.trust` counts such rows as not finite.
     """

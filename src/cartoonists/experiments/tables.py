@@ -75,7 +75,7 @@ def _sandwich_width(
 
 
 def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
-    """The Stein table that `choose_table` gave."""
+    """Rebuild the table from the arrays of `choose_table`."""
     levels = None
     if "log_gain" in arrays:
         low, high = map(float, arrays["level_range"])

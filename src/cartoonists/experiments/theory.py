@@ -1,4 +1,4 @@
-"""Closed-form densities on which every claim about log-densities can be checked."""
+"""Closed-form densities: errors of the trackers and gains of HD samples against the truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def testbed(name: str, dimensions: int, schedule: NoiseSchedule) -> GaussianMixt
 
 @dataclass(frozen=True)
 class Settings:
-    """What the closed-form experiments share: the range of λ, the samples, the seed."""
+    """Settings that the closed-form experiments share: range of λ, number of samples, seed."""
 
     n_samples: int
     seed: int
@@ -103,7 +103,7 @@ def _track(target: GaussianMixture, tracker: str, steps: int, settings: Settings
 def high_density_gains(
     dimensions: int, switch_logsnrs: Sequence[float], steps: int, settings: Settings
 ) -> pd.DataFrame:
-    """True log-densities of HD samples and of ordinary samples from the same x_t.
+    """True log-densities of HD samples and of ordinary samples that start at the same x_t.
 
     One row a sample and switch point; both are exact, for the density is known.
     """
