@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cartoonists.report import plots
+from cartoonists.report import plots, theory
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_tracking_errors_have_a_panel_a_target_and_dimension():
         names=["target", "dimensions", "tracker", "nfe", "seed"],
     )
     table = pd.DataFrame({"error_nats": np.linspace(-1, 1, len(index))}, index=index).reset_index()
-    figure = plots.tracking_errors(table)
+    figure = theory.tracking_errors(table)
     assert len(figure.axes) == 4
     assert [axis.get_title() for axis in figure.axes[:2]] == ["D = 2", "D = 8"]
     assert "nats" in figure.axes[0].get_ylabel()
