@@ -24,9 +24,9 @@ rule blur_table:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=BLUR,
         data_dir=config["data_dir"],
-        code=code_hash("workflow/scripts/blur.py"),
+        code=code_hash("workflow/scripts/blur_table.py"),
     script:
-        "../scripts/blur.py"
+        "../scripts/blur_table.py"
 
 
 rule blur_claims:

@@ -34,9 +34,9 @@ rule compression_table:
         flow=config["high_density"]["flow"],
         data_dir=config["data_dir"],
         bootstrap=BOOTSTRAP,
-        code=code_hash("workflow/scripts/compression.py"),
+        code=code_hash("workflow/scripts/compression_table.py"),
     script:
-        "../scripts/compression.py"
+        "../scripts/compression_table.py"
 
 
 rule compression_claims:

@@ -52,9 +52,9 @@ rule held_out_chunk:
         images=lambda w: chunk_range(0, int(w.chunk), IMAGES_A_JOB),
         data_dir=config["data_dir"],
         settings=LIKELIHOOD["estimators"],
-        code=code_hash("workflow/scripts/held_out_chunk.py"),
+        code=code_hash("workflow/scripts/likelihood_held_out.py"),
     script:
-        "../scripts/held_out_chunk.py"
+        "../scripts/likelihood_held_out.py"
 
 
 rule likelihood_table:
@@ -112,9 +112,9 @@ rule tracking_cost:
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=LIKELIHOOD["tracking_cost"],
-        code=code_hash("workflow/scripts/tracking_cost.py"),
+        code=code_hash("workflow/scripts/likelihood_tracking_cost.py"),
     script:
-        "../scripts/tracking_cost.py"
+        "../scripts/likelihood_tracking_cost.py"
 
 
 rule likelihood_claims:

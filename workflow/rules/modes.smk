@@ -28,9 +28,9 @@ rule modes_table:
         dimensions=MODE_CONFIG["dimensions"],
         logsnr_t=MODE_CONFIG["logsnr_t"],
         settings=MODE_SETTINGS,
-        code=code_hash("workflow/scripts/modes.py"),
+        code=code_hash("workflow/scripts/modes_table.py"),
     script:
-        "../scripts/modes.py"
+        "../scripts/modes_table.py"
 
 
 rule mode_curves:
@@ -49,9 +49,9 @@ rule mode_curves:
     params:
         curves=MODE_CONFIG["curves"],
         settings=MODE_SETTINGS,
-        code=code_hash("workflow/scripts/mode_curves.py"),
+        code=code_hash("workflow/scripts/modes_curves.py"),
     script:
-        "../scripts/mode_curves.py"
+        "../scripts/modes_curves.py"
 
 
 rule mode_cost:
@@ -70,9 +70,9 @@ rule mode_cost:
     params:
         dimensions=MODE_CONFIG["cost"]["dimensions"],
         repeats=MODE_CONFIG["cost"]["repeats"],
-        code=code_hash("workflow/scripts/mode_cost.py"),
+        code=code_hash("workflow/scripts/modes_cost.py"),
     script:
-        "../scripts/mode_cost.py"
+        "../scripts/modes_cost.py"
 
 
 rule mode_network:
@@ -93,9 +93,9 @@ rule mode_network:
         training=MODE_CONFIG["network"]["training"],
         curves=MODE_CONFIG["network"]["curves"],
         seed=config["seed"],
-        code=code_hash("workflow/scripts/mode_network.py"),
+        code=code_hash("workflow/scripts/modes_network.py"),
     script:
-        "../scripts/mode_network.py"
+        "../scripts/modes_network.py"
 
 
 rule modes_claims:
@@ -134,26 +134,26 @@ rule modes:
         claims="results/claims/modes.csv",
     output:
         report(
-            "results/figures/mode_curves.png",
-            caption="../report/mode_curves.rst",
+            "results/figures/modes_curves.png",
+            caption="../report/modes_curves.rst",
             category="2 Closed forms",
             labels={"figure": "curves of the mode over the density"},
         ),
-        "results/figures/mode_curves.svg",
+        "results/figures/modes_curves.svg",
         report(
-            "results/figures/mode_errors.png",
-            caption="../report/mode_errors.rst",
+            "results/figures/modes_errors.png",
+            caption="../report/modes_errors.rst",
             category="2 Closed forms",
             labels={"figure": "distance of the end points to the mode"},
         ),
-        "results/figures/mode_errors.svg",
+        "results/figures/modes_errors.svg",
         report(
-            "results/figures/mode_cost.png",
-            caption="../report/mode_cost.rst",
+            "results/figures/modes_cost.png",
+            caption="../report/modes_cost.rst",
             category="2 Closed forms",
             labels={"figure": "cost of the mode ODE against dimension"},
         ),
-        "results/figures/mode_cost.svg",
+        "results/figures/modes_cost.svg",
     log:
         notebook="results/notebooks/modes.ipynb",
     benchmark:
