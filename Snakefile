@@ -18,8 +18,8 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, os.path.join(CLONE, "workflow"))
 from attempts import grows
 from chunks import chunk_files, chunk_range
-from plan import environment, topics, use_clone
-from revision import code_hash
+from figures import figure, figures
+from plan import environment, stems, topics, use_clone
 from validation import checked_models, has_classifier
 
 MODELS = checked_models(config)
@@ -30,7 +30,14 @@ use_clone(CLONE)
 GPU = int(config["execution"]["device"].startswith("cuda"))  # of jobs that run networks
 ENVIRONMENT = environment(config["execution"]["device"])
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-TOPICS = topics(MODELS, IN_DEPTH, CLASSIFIED)
+TOPICS = topics(
+    {
+        "closed forms": True,
+        "models": MODELS,
+        "models in depth": IN_DEPTH,
+        "models with a classifier": CLASSIFIED,
+    }
+)
 
 
 wildcard_constraints:
@@ -55,6 +62,6 @@ rule all:
         "results/report.html",
 
 
-for part in ["models", "report", "training", *TOPICS]:
+for part in ["jobs", "models", "report", "training", *TOPICS]:
 
     include: f"workflow/rules/{part}.smk"

@@ -1,14 +1,39 @@
 """What a configuration asks for: topics, environment, threads."""
 
 import os
+import re
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
-BY_MODEL = ["likelihood", "high_density", "compression"]
+RULES = Path(__file__).parent / "rules"
+OF_ALL = ("jobs", "models", "report", "training")  # rules of no one topic
 
 
-def topics(models, in_depth, classified) -> list[str]:
-    """Topics of the run: closed forms always, the others where there are models for them."""
-    chosen = ["theory", "modes", "bias"] + BY_MODEL * bool(models)
-    return chosen + ["blur", "control"] * bool(in_depth) + ["windows"] * bool(classified)
+def topics(available: Mapping[str, Collection | bool]) -> list[str]:
+    """Topics of the run: those whose models are there, by what they run on, then by name.
+
+    Every file of rules but those of `OF_ALL` is a topic.  The line ``# Runs on KIND.`` at its head
+    says on what: a key of ``available``, whose value is empty or False where the run has none.
+    Exits with one line on stderr where a file does not say so.
+    """
+    kinds = {name: _kind(name, available) for name in stems(RULES) if name not in OF_ALL}
+    return [name for kind in available if available[kind] for name in kinds if kinds[name] == kind]
+
+
+def _kind(topic: str, allowed: Collection[str]) -> str:
+    text = (RULES / f"{topic}.smk").read_text(encoding="utf-8")
+    line = re.search(r"^# Runs on (.+)\.$", text, re.M)
+    if not line or line[1] not in allowed:
+        found = f"'{line[0]}'" if line else "no line '# Runs on ….'"
+        lines = ", ".join(f"'# Runs on {kind}.'" for kind in allowed)
+        sys.exit(f"workflow/rules/{topic}.smk: {found} found, allowed: {lines}")
+    return line[1]
+
+
+def stems(folder: str | Path) -> list[str]:
+    """Names of the files in a folder, without their endings."""
+    return sorted(path.stem for path in Path(folder).iterdir() if path.is_file())
 
 
 def environment(device: str) -> str:

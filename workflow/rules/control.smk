@@ -1,6 +1,8 @@
 # Control of the log-density: guidance with and without noise, latents, temperature, score alignment.
+# Runs on models in depth.
 
 CONTROL = config["control"]
+CONTROL_SECTION = ("3 Image models", "Density control")
 CONTROL_SETTINGS = [
     "quantiles",
     "n_compared",
@@ -13,22 +15,12 @@ CONTROL_SETTINGS = [
 ]
 
 
-# Its closed forms are one job; the tables of the theory topic are gathered from parts.
-ruleorder: control_closed_forms > theory_table
-
-
-rule control_closed_forms:
+use rule job from control_closed_forms as control_closed_forms with:
     """Formula (★) along every process, every control, and score alignment, on a mixture."""
     output:
         paths="results/theory/paths.csv",
         control="results/theory/control.csv",
         alignment="results/theory/alignment.csv",
-    log:
-        "results/logs/control_closed_forms.log",
-    benchmark:
-        "results/benchmarks/control_closed_forms.tsv"
-    conda:
-        ENVIRONMENT
     resources:
         mem_mb=grows(1000),
         runtime=grows(60),
@@ -37,12 +29,9 @@ rule control_closed_forms:
         quantiles=CONTROL["quantiles"],
         logsnr=(config["logsnr_min"], config["logsnr_max"]),
         seed=config["seed"],
-        code=code_hash("workflow/scripts/control_closed_forms.py"),
-    script:
-        "../scripts/control_closed_forms.py"
 
 
-rule control_model:
+use rule job from control_model as control_model with:
     """PF-ODE log-density reached by every control, guided images, score alignment."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
@@ -50,16 +39,10 @@ rule control_model:
         table="results/{dataset}/{model}/control.csv",
         images="results/{dataset}/{model}/control_images.npz",
         alignment="results/{dataset}/{model}/alignment.csv",
-    log:
-        "results/logs/{dataset}/{model}/control.log",
-    benchmark:
-        "results/benchmarks/{dataset}/{model}/control.tsv"
-    conda:
-        ENVIRONMENT
+    pathvars:
+        job="{dataset}/{model}/control",
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(240),
-        gpu=GPU,
+        **NETWORK,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seed=config["seed"],
@@ -68,36 +51,21 @@ rule control_model:
         shown=CONTROL["n_shown"],
         settings={key: CONTROL[key] for key in CONTROL_SETTINGS},
         flow=config["high_density"]["flow"],  # the same estimator for all samples
-        code=code_hash("workflow/scripts/control_model.py"),
-    script:
-        "../scripts/control_model.py"
 
 
-rule control_claims:
+use rule job from control_claims as control_claims with:
     """Claim 10: guidance, prior guidance and score alignment move the log-density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
     output:
         "results/claims/control.csv",
-    log:
-        "results/logs/control_claims.log",
-    benchmark:
-        "results/benchmarks/control_claims.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
-        code=code_hash("workflow/scripts/control_claims.py"),
-    script:
-        "../scripts/control_claims.py"
 
 
-rule control:
+use rule job from control_notebook as control with:
     """Log-density reached against the quantile; one seed from low to high density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
@@ -105,46 +73,9 @@ rule control:
         images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
         claims="results/claims/control.csv",
     output:
-        report(
-            "results/figures/control_paths.png",
-            caption="../report/control_paths.rst",
-            category="2 Closed forms",
-            labels={"figure": "tracking along every process"},
-        ),
-        "results/figures/control_paths.svg",
-        report(
-            "results/figures/control_theory.png",
-            caption="../report/control_theory.rst",
-            category="2 Closed forms",
-            labels={"figure": "density control on a mixture"},
-        ),
-        "results/figures/control_theory.svg",
-        report(
-            "results/figures/control_curves.png",
-            caption="../report/control_curves.rst",
-            category="3 Image models",
-            subcategory="Density control",
-            labels={"figure": "log-density reached against the quantile"},
-        ),
-        "results/figures/control_curves.svg",
-        report(
-            expand("results/figures/control_images/{name}.png", name=IN_DEPTH),
-            caption="../report/control_images.rst",
-            category="3 Image models",
-            subcategory="Density control",
-        ),
-        expand("results/figures/control_images/{name}.svg", name=IN_DEPTH),
-    log:
-        notebook="results/notebooks/control.ipynb",
-    benchmark:
-        "results/benchmarks/control.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        figure("control_paths", "tracking along every process", "2 Closed forms"),
+        figure("control_theory", "density control on a mixture", "2 Closed forms"),
+        figure("control_curves", "log-density reached against the quantile", *CONTROL_SECTION),
+        figures("control_images", IN_DEPTH, *CONTROL_SECTION),
     params:
         models=list(IN_DEPTH),
-        code=code_hash("notebooks/control.ipynb"),
-    notebook:
-        "../../notebooks/control.ipynb"

@@ -1,5 +1,9 @@
 # What belongs to a model and not to one experiment: the model itself, and its Stein table.
 
+NETWORK = {"mem_mb": grows(3000), "runtime": grows(240), "gpu": GPU}  # of a job that runs networks
+# High-density samples come in chunks; other topics take their images.
+PAIRS_A_JOB = min(config["high_density"]["n_pairs"], config["chunk_size"])
+
 
 rule fetch_model:
     # It and fetch_inception alone touch the network; later runs take all from the cache.
@@ -42,18 +46,14 @@ rule fetch_inception:
         "../scripts/fetch_inception.py"
 
 
-rule stein:
+use rule job from stein as stein with:
     """Stein table of a model, in the basis that serves it best."""
     input:
         lambda w: [m["reference"] for m in [MODELS[f"{w.dataset}/{w.model}"]] if "spec" in m],
     output:
         "results/{dataset}/{model}/stein.npz",
-    log:
-        "results/logs/{dataset}/{model}/stein.log",
-    benchmark:
-        "results/benchmarks/{dataset}/{model}/stein.tsv"
-    conda:
-        ENVIRONMENT
+    pathvars:
+        job="{dataset}/{model}/stein",
     resources:
         mem_mb=grows(3000),
         runtime=grows(60),
@@ -62,6 +62,3 @@ rule stein:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         settings=config["stein"],
         seed=config["seed"],
-        code=code_hash("workflow/scripts/stein.py"),
-    script:
-        "../scripts/stein.py"

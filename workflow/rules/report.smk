@@ -5,7 +5,7 @@ from snakemake.common.configfile import load_configfile
 PAPER_MODELS = load_configfile(os.path.join(CLONE, "config/paper.yaml"))["models"]
 
 
-rule claims:
+use rule job from claims as claims with:
     """The claims table: what the paper says, what was measured, interval, verdict."""
     input:
         topics=expand("results/claims/{topic}.csv", topic=TOPICS),
@@ -17,20 +17,8 @@ rule claims:
             category="1 Claims",
             labels={"table": "claims"},
         ),
-    log:
-        "results/logs/claims.log",
-    benchmark:
-        "results/benchmarks/claims.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         not_run=[name for name in PAPER_MODELS if name not in MODELS],
-        code=code_hash("workflow/scripts/claims.py"),
-    script:
-        "../scripts/claims.py"
 
 
 rule notebooks:
@@ -59,7 +47,7 @@ rule notebooks:
         " {params.drop} --output-dir results/notebooks {input} 2> {log}"
 
 
-rule explorer:
+use rule job from explorer as explorer with:
     """One web page, for offline use: samples against the switch point and the quantile."""
     input:
         expand("results/{name}/high_density{end}", name=MODELS, end=[".csv", "_images.npz"]),
@@ -67,21 +55,9 @@ rule explorer:
         template=os.path.join(CLONE, "src", "cartoonists", "report", "explorer.html"),
     output:
         "results/explorer.html",
-    log:
-        "results/logs/explorer.log",
-    benchmark:
-        "results/benchmarks/explorer.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         models=list(MODELS),
         guided=list(IN_DEPTH),
-        code=code_hash("workflow/scripts/explorer.py"),
-    script:
-        "../scripts/explorer.py"
 
 
 rule resolved_config:

@@ -1,40 +1,30 @@
 # Closed-form densities: is the tracked log-density the true one, and do HD samples score higher?
+# Runs on closed forms.
 
 THEORY = {key: config[key] for key in ("seed", "logsnr_min", "logsnr_max")}
 THEORY["n_samples"] = config["theory"]["n_samples"]
 
 
-rule theory_tracking_part:
+use rule job from theory_tracking as theory_tracking_part with:
     """Error of every tracker against steps, in one number of dimensions."""
     output:
         "results/theory/parts/tracking-{dimensions}.csv",
-    log:
-        "results/logs/theory_tracking/{dimensions}.log",
-    benchmark:
-        "results/benchmarks/theory_tracking/{dimensions}.tsv"
-    conda:
-        ENVIRONMENT
+    pathvars:
+        job="theory_tracking/{dimensions}",
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
         steps=config["theory"]["steps"],
         settings=THEORY,
-        code=code_hash("workflow/scripts/theory_tracking.py"),
-    script:
-        "../scripts/theory_tracking.py"
 
 
-rule theory_high_density_part:
+use rule job from theory_high_density as theory_high_density_part with:
     """True log-densities of HD and of ordinary samples from the same point."""
     output:
         "results/theory/parts/high_density-{dimensions}.csv",
-    log:
-        "results/logs/theory_high_density/{dimensions}.log",
-    benchmark:
-        "results/benchmarks/theory_high_density/{dimensions}.tsv"
-    conda:
-        ENVIRONMENT
+    pathvars:
+        job="theory_high_density/{dimensions}",
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
@@ -42,12 +32,9 @@ rule theory_high_density_part:
         switch_logsnr=config["theory"]["switch_logsnr"],
         steps=max(config["theory"]["steps"]),
         settings=THEORY,
-        code=code_hash("workflow/scripts/theory_high_density.py"),
-    script:
-        "../scripts/theory_high_density.py"
 
 
-rule theory_table:
+use rule job from concatenate as theory_table with:
     """The parts of one closed-form experiment, one below the other."""
     input:
         expand(
@@ -55,76 +42,28 @@ rule theory_table:
             dimensions=config["theory"]["dimensions"],
         ),
     output:
-        "results/theory/{table,[a-z_]+}.csv",
-    log:
-        "results/logs/theory_table/{table}.log",
-    benchmark:
-        "results/benchmarks/theory_table/{table}.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
-    params:
-        code=code_hash("workflow/scripts/concatenate.py"),
-    script:
-        "../scripts/concatenate.py"
+        "results/theory/{table,tracking|high_density}.csv",
+    pathvars:
+        job="theory_table/{table}",
 
 
-rule theory_claims:
+use rule job from theory_claims as theory_claims with:
     """Claims 2 and 6 on closed forms: trackers are right, HD samples have higher density."""
     input:
         tracking="results/theory/tracking.csv",
         high_density="results/theory/high_density.csv",
     output:
         "results/claims/theory.csv",
-    log:
-        "results/logs/theory_claims.log",
-    benchmark:
-        "results/benchmarks/theory_claims.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         bootstrap=BOOTSTRAP,
-        code=code_hash("workflow/scripts/theory_claims.py"),
-    script:
-        "../scripts/theory_claims.py"
 
 
-rule theory:
+use rule job from theory_notebook as theory with:
     """Closed forms: tracker errors against steps, HD samples against ordinary ones."""
     input:
         tracking="results/theory/tracking.csv",
         high_density="results/theory/high_density.csv",
         claims="results/claims/theory.csv",
     output:
-        report(
-            "results/figures/theory_tracking.png",
-            caption="../report/theory_tracking.rst",
-            category="2 Closed forms",
-            labels={"figure": "error of each tracker against cost"},
-        ),
-        "results/figures/theory_tracking.svg",
-        report(
-            "results/figures/theory_high_density.png",
-            caption="../report/theory_high_density.rst",
-            category="2 Closed forms",
-            labels={"figure": "gain of HD samples against switch point"},
-        ),
-        "results/figures/theory_high_density.svg",
-    log:
-        notebook="results/notebooks/theory.ipynb",
-    benchmark:
-        "results/benchmarks/theory.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
-    params:
-        code=code_hash("notebooks/theory.ipynb"),
-    notebook:
-        "../../notebooks/theory.ipynb"
+        figure("theory_tracking", "error of each tracker against cost", "2 Closed forms"),
+        figure("theory_high_density", "gain of HD samples against switch point", "2 Closed forms"),
