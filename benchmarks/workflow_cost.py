@@ -23,7 +23,10 @@ from pathlib import Path
 import pandas as pd
 from interleaved import write
 
-RULE = re.compile(r"^(?:rule (\w+)|use rule (\w+) as (\w+) with):\n((?:[ \t].*\n|\n)*)", re.M)
+RULE = re.compile(
+    r"^(?:rule (\w+)|use rule job from (\w+) as (\w+) with):\n((?:[ \t].*\n|\n)*)", re.M
+)
+JOB = re.compile(r'^    pathvars:\n        job="([^"]+)"', re.M)
 NETWORKS = "load_model("  # in a script: diffusers is imported when a network is loaded
 ON_DEMAND = """
 from cartoonists.models._torchvision import import_torchvision
@@ -43,14 +46,17 @@ def rules(folder: Path) -> dict[str, tuple[re.Pattern, str]]:
     found: dict[str, tuple[re.Pattern, str]] = {}
     for path in sorted((folder / "workflow" / "rules").glob("*.smk")):
         for match in RULE.finditer(path.read_text()):
-            name, block = match[1] or match[3], match[4]
-            code = field(block, "script") or field(block, "notebook")
-            if code is None and match[2] in found:
-                code = found[match[2]][1]
-            times = field(block, "benchmark")
+            plain, module, name, block = match.groups()
+            code, times = field(block, "script"), field(block, "benchmark")
+            if module:
+                topic = module.removesuffix("_notebook")
+                notebook = f"../../notebooks/{topic}.ipynb"
+                code = f"../scripts/{module}.py" if topic == module else notebook
+                job = JOB.search(block)
+                times = f"results/benchmarks/{job[1] if job else topic}.tsv"
             if code and times:
                 pattern = re.sub(r"\\\{\w+(,[^}]*)?\\\}", "[^/]+", re.escape(times))
-                found[name] = re.compile(pattern), code
+                found[plain or name] = re.compile(pattern), code
     return found
 
 
