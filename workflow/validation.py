@@ -76,7 +76,14 @@ def check(config: Any) -> None:
 
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    """Of the configuration: what all topics share, and the settings of each topic, all required."""
+    whole = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    for file in sorted(SCHEMA.parent.glob("*.schema.yaml")):
+        if file != SCHEMA:
+            topic = file.name.partition(".")[0]
+            whole["properties"][topic] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            whole["required"].append(topic)
+    return Draft202012Validator(whole)
 
 
 def _model(name: str, config: dict) -> dict[str, Any]:
