@@ -44,4 +44,5 @@ readme: $(STAMP)
 	python workflow/readme.py
 
 clean:
-	rm -rf $(VENV) .snakemake results site
+	rm -rf $(VENV) .snakemake site
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
