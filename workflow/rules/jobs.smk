@@ -2,14 +2,15 @@
 # environment, resources and code hash that all of them have.  A rule adds what is its own, with
 # `use rule job from SCRIPT as RULE with:`, and pathvars `job` where the log's name is not the script's.
 
-for script in stems(os.path.join(CLONE, "workflow/scripts")):
+# not named `script`: that is Snakemake's own, which the rules below call
+for script_stem in stems(os.path.join(CLONE, "workflow/scripts")):
 
     module:
-        name: script
+        name: script_stem
         snakefile:
             "../templates/script.smk"
         config:
-            {**config, "script": script}
+            {**config, "script": script_stem}
 
 
 for topic in TOPICS:
