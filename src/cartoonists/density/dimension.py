@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cartoonists.paths.bases import Basis
-from cartoonists.paths.divergence import make_divergence
+from cartoonists.paths.divergence import default_divergence, make_divergence
 from cartoonists.paths.schedules import Time
-from cartoonists.paths.scores import ScoreModel, _dot
+from cartoonists.paths.scores import ScoreModel, _dot, check_points
 from cartoonists.paths.solvers import check_finite
 from cartoonists.paths.streams import sample_seeds
 
@@ -17,7 +17,7 @@ def local_intrinsic_dimension(
     model: ScoreModel,
     x: Tensor,
     logsnr: Time,
-    divergence: str = "exact",
+    divergence: str | None = None,
     seed: int = 0,
     *,
     seeds: Sequence[int] | None = None,
@@ -32,14 +32,17 @@ def local_intrinsic_dimension(
 
     x ``[n, *shape]`` in data space (no noise is added); λ sets the scale ς below which structure
     does not count.  Returns ``[n]``, a number of dimensions: it is an estimate, and neither an
-    integer nor confined to 0 … D.  ``divergence`` *exact* (one derivative pass a dimension for a
-    network) or *hutchinson*, with ``probes`` probes of sample i drawn from ``seeds[i]``, by default
-    seed + i.  Raises ValueError for a λ outside the model's range, NonFiniteScore.
+    integer nor confined to 0 … D.  ``divergence`` *exact* (one derivative pass a
+    dimension for a network; the default for closed forms) or *hutchinson* (for networks), with
+    ``probes`` probes of sample i drawn from ``seeds[i]``, by default seed + i.  Raises ValueError
+    for a λ outside the model's range, NonFiniteScore.
     """
     model.schedule.check(float(logsnr), "logsnr")
+    check_points(model, x)
     if divergence == "none":
         raise ValueError("divergence: 'none' found, allowed: exact, hutchinson")
     seeds = sample_seeds(seed, len(x)) if seeds is None else list(seeds)
+    divergence = divergence or default_divergence(model)
     estimator = make_divergence(divergence, seeds, probes, basis)
     at = estimator(model, model.schedule.alpha(logsnr).to(x.device) * x.double(), logsnr)
     check_finite(at.score, seeds, float(logsnr))

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from cartoonists.density.likelihood import sample_ode
 from cartoonists.density.posterior import Posterior, spaced_grid
-from cartoonists.paths.divergence import NoDivergence, make_divergence
+from cartoonists.paths.divergence import NoDivergence, default_divergence, make_divergence
 from cartoonists.paths.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
-from cartoonists.paths.scores import GaussianMixture, ScoreModel, _dot
+from cartoonists.paths.scores import ScoreModel, _dot
 from cartoonists.paths.solvers import Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -182,7 +182,7 @@ def sample_guided(
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
+    kind = divergence or default_divergence(model)
     process = _process(model, method, quantile, stochasticity, bound)
     x = model.sample_prior(Streams(seeds, "prior"))
     x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
@@ -274,7 +274,7 @@ def score_alignment(
     if not width > 0:
         raise ValueError(f"width: {width} found, allowed: above 0")
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    kind = divergence or ("exact" if isinstance(model, GaussianMixture) else "hutchinson")
+    kind = divergence or default_divergence(model)
     schedule = model.schedule
     basis = None if posterior is None else posterior.basis
     grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)

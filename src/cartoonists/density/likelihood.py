@@ -10,9 +10,10 @@ from cartoonists.density.ancestral import AncestralKernel
 from cartoonists.density.posterior import Posterior, spaced_grid
 from cartoonists.density.stein import needed_posterior
 from cartoonists.paths.bases import Basis
-from cartoonists.paths.divergence import make_divergence
+from cartoonists.paths.divergence import default_divergence, make_divergence
 from cartoonists.paths.processes import ProbabilityFlow
-from cartoonists.paths.scores import ScoreModel
+from cartoonists.paths.schedules import check_grid
+from cartoonists.paths.scores import ScoreModel, check_points
 from cartoonists.paths.solvers import Callback, Halving, integrate, integrate_adaptive
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -40,7 +41,7 @@ def ode_log_density(
     x: Tensor,
     steps: int = 64,
     solver: str = "heun",
-    divergence: str = "exact",
+    divergence: str | None = None,
     seed: int = 0,
     *,
     seeds=None,
@@ -56,24 +57,27 @@ def ode_log_density(
     """The log-density of given points under the PF-ODE, at logsnr_max, in nats.
 
     The PF-ODE is integrated from the data to the noise: ``log p(x) = log p_T(x_T) + ∫ ∇·u dλ``
-    (Chen et al., 2018; Song et al., 2021, equation 39). x ``[n, *shape]``.  Sample i draws its
-    probes from ``seeds[i]``, by default seed + i. solver *euler*, *heun*, *rk4* or *adams* (one
-    evaluation a step: the cheapest) on a fixed ``grid``, or *dopri5* with adaptive steps (each
-    sample by itself, with kept probes).  The grid is uniform unless it is given or a ``posterior``
-    spaces it; a posterior also sets the basis of the probes. ``error=True`` integrates again on
-    every second point of the grid, which costs half as many evaluations more, and returns the
-    step-halving error; it includes the noise of the probes.  The order p is the least of the
-    solver (2 for *adams*, whose longest steps have that order). Raises ValueError for wrong shapes
-    or names, NonFiniteScore.
+    (Chen et al., 2018; Song et al., 2021, equation 39).  x ``[n, *shape]``.  Sample i draws its
+    probes from ``seeds[i]``, by default seed + i.  divergence *exact*, *hutchinson*, *difference*
+    or *none*, by default exact for closed forms and Hutchinson's for networks.
+    solver *euler*, *heun*, *rk4* or *adams* (one evaluation a step: the cheapest) on a fixed
+    ``grid``, or *dopri5* with adaptive steps (each sample by itself, with kept probes).  The grid
+    is uniform unless it is given or a ``posterior`` spaces it; a posterior also sets the basis of
+    the probes.  ``error=True`` integrates again on every second point of the grid, which costs
+    half as many evaluations more, and returns the step-halving error; it includes the noise of the
+    probes.  The order p is the least of the solver (2 for *adams*, whose longest steps have that
+    order).  Raises ValueError for wrong shapes, types, names or grids, NonFiniteScore.
     """
     schedule = model.schedule
-    _check_shape(model, x)
+    check_points(model, x)
     seeds = _seeds(seed, seeds, len(x))
     x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     basis = _probe_basis(basis, posterior)
+    divergence = divergence or default_divergence(model)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
+    check_grid(schedule, [*grid][::-1])
 
     def along(grid, callback):
         end, change, nfe = _flow(
@@ -102,7 +106,7 @@ def sample_ode(
     n: int,
     steps: int = 64,
     solver: str = "heun",
-    divergence: str = "exact",
+    divergence: str | None = None,
     seed: int = 0,
     *,
     seeds=None,
@@ -123,10 +127,12 @@ def sample_ode(
     schedule = model.schedule
     seeds = _seeds(seed, seeds, n)
     x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
-    _check_shape(model, x)
+    check_points(model, x)
     basis = _probe_basis(basis, posterior)
+    divergence = divergence or default_divergence(model)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    check_grid(schedule, grid)
     end, log_density, nfe = _flow(
         model, x, model.prior_log_prob(x), grid, solver, divergence, seeds, probes, basis,
         rtol, atol, callback,
@@ -189,11 +195,12 @@ def elbo(
     if paths < 1:
         raise ValueError(f"paths: {paths} found, allowed: 1 or more")
     schedule = model.schedule
-    _check_shape(model, x)
+    check_points(model, x)
     seeds = _seeds(seed, seeds, len(x))
     posterior = needed_posterior(model, posterior, covariance)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    check_grid(schedule, grid)
     kernel = AncestralKernel(model, posterior, covariance)
     x = model.prepare(x)
     weights, errors = [], []
@@ -235,10 +242,3 @@ def _seeds(seed: int, seeds, n: int):
     if len(seeds) != n:
         raise ValueError(f"seeds: {len(seeds)} found, expected one a sample, {n}")
     return seeds
-
-
-def _check_shape(model: ScoreModel, x: Tensor) -> None:
-    if tuple(x.shape[1:]) != model.shape:
-        raise ValueError(
-            f"x: samples of shape {tuple(x.shape[1:])} found, the model's are {model.shape}"
-        )

@@ -20,10 +20,16 @@ import torch
 from torch import Tensor
 
 from cartoonists.density.tracking import reverse_sde_path
-from cartoonists.paths.divergence import Derivatives, Divergence, ExactDivergence, make_divergence
+from cartoonists.paths.divergence import (
+    Derivatives,
+    Divergence,
+    ExactDivergence,
+    default_divergence,
+    make_divergence,
+)
 from cartoonists.paths.processes import HighDensityODE, Process, ScoreDrift
 from cartoonists.paths.schedules import NoiseSchedule, uniform_grid
-from cartoonists.paths.scores import GaussianMixture, ScoreModel, _dot
+from cartoonists.paths.scores import GaussianMixture, ScoreModel, _dot, check_points
 from cartoonists.paths.solvers import Callback, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -245,13 +251,13 @@ def track_modes(
     x_t: Tensor,
     logsnr_t: float,
     steps: int = 256,
-    correction: bool = True,
+    correction: bool | None = None,
     *,
     seed: int = 0,
     seeds: Sequence[int] | None = None,
     method: str | None = None,
     solver: str = "rk4",
-    divergence: str = "exact",
+    divergence: str | None = None,
     log_density: Tensor | None = None,
     starts: int = 4,
     callback: Callback | None = None,
@@ -259,8 +265,10 @@ def track_modes(
     """Follow the mode of p(x_s|x_t) from x_t ``[n, *shape]`` at λ_t to logsnr_max.
 
     With ``correction`` by the mode-tracking ODE (Karczewski et al., 2024, equation 13), without by
-    the HD-ODE, which is exact for Gaussian p_0.  method *dense* (eigendecomposition; D³ time, D²
-    memory) or *cg* (conjugate gradients with Hessian-vector products), by default by D.
+    the HD-ODE, which is exact for Gaussian p_0.  By default closed forms and models of at most
+    `DENSE_UP_TO` dimensions are corrected: a network needs 2 D derivative passes at every
+    evaluation.  method *dense* (eigendecomposition; D³ time, D² memory) or *cg* (conjugate
+    gradients with Hessian-vector products), by default by D.
     log p is tracked by (★) from ``log_density`` at x_t, which closed forms know themselves; for
     networks it is NaN where not given, or with ``divergence`` *none*.
     The curve follows one branch, which need not stay the highest mode: closed forms are checked
@@ -271,6 +279,7 @@ def track_modes(
     """
     schedule = model.schedule
     schedule.check(logsnr_t, "logsnr_t")
+    check_points(model, x_t)
     if logsnr_t == schedule.logsnr_max:
         raise ValueError(f"logsnr_t: {logsnr_t} found, allowed: below logsnr_max")
     method = method or ("dense" if model.dimensions <= DENSE_UP_TO else "cg")
@@ -284,7 +293,9 @@ def track_modes(
         log_density = torch.full((len(x_t),), torch.nan, dtype=torch.float64, device=x_t.device)
         if isinstance(model, GaussianMixture):
             log_density = model.log_prob(x_t, logsnr_t)
-    inner = make_divergence(divergence, seeds)
+    exact = default_divergence(model) == "exact" or model.dimensions <= DENSE_UP_TO
+    correction = exact if correction is None else correction
+    inner = make_divergence(divergence or ("exact" if exact else "hutchinson"), seeds)
     followed = ModeDivergence(inner, logsnr_t, method, len(x_t))
     process: Process = ModeTracking(schedule) if correction else HighDensityODE(schedule)
     path = integrate(

@@ -8,10 +8,10 @@ from torch import Tensor
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.tracking import reverse_sde_path
 from cartoonists.paths.bases import Basis
-from cartoonists.paths.divergence import make_divergence
+from cartoonists.paths.divergence import default_divergence, make_divergence
 from cartoonists.paths.processes import HighDensityODE
 from cartoonists.paths.schedules import NoiseSchedule, uniform_grid
-from cartoonists.paths.scores import GaussianMixture, ScoreModel
+from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -98,8 +98,7 @@ def follow_high_density(
 ):
     """Follow the HD-ODE from x at the switch to logsnr_max, tracking from ``log_density``."""
     schedule = model.schedule
-    if divergence is None:
-        divergence = "exact" if isinstance(model, GaussianMixture) else "hutchinson"
+    divergence = divergence or default_divergence(model)
     if switch_logsnr == schedule.logsnr_max:
         return Path(x, log_density, 0)
     process = HighDensityODE(schedule)

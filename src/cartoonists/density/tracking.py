@@ -10,6 +10,7 @@ from cartoonists.density.posterior import Posterior, spaced_grid
 from cartoonists.density.stein import needed_posterior
 from cartoonists.paths.divergence import NoDivergence
 from cartoonists.paths.processes import ReverseSDE
+from cartoonists.paths.schedules import check_grid
 from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Callback, Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
@@ -64,6 +65,7 @@ def track_reverse_sde(
         posterior = needed_posterior(model, posterior, covariance)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    check_grid(schedule, grid)
     path = reverse_sde_path(
         model, x, model.prior_log_prob(x), grid, seeds, method=method, posterior=posterior,
         covariance=covariance, track=track, callback=callback,

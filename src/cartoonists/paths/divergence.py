@@ -145,6 +145,14 @@ def _unit(score: Tensor) -> Tensor:
     return score / norm.clamp_min(torch.finfo(score.dtype).tiny)
 
 
+def default_divergence(model: ScoreModel) -> str:
+    """*exact* for a model that has its Laplacian in closed form, else *hutchinson*.
+
+    Without one an exact trace costs D derivative passes at every evaluation: days for one image.
+    """
+    return "hutchinson" if type(model).laplacian is ScoreModel.laplacian else "exact"
+
+
 def make_divergence(
     kind: str, seeds, probes: int = 1, basis: Basis | None = None, fresh: bool = True
 ):

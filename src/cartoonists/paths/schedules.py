@@ -4,13 +4,17 @@
 four functions of λ and the range that is integrated over.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
+
+PRIOR_TOLERANCE = 1e-3  # nats a dimension
 
 Time = float | Tensor  # a logSNR: a number or a 0-d tensor (or one value a sample where it says so)
 
@@ -75,6 +79,23 @@ class NoiseSchedule(ABC):
                 f"{name}: {logsnr} found, allowed {self.logsnr_min} to {self.logsnr_max}"
             )
 
+    def part(self, logsnr_min: float, logsnr_max: float) -> Self:
+        """The same schedule on a part of its range.  Raises ValueError where it is none."""
+        low, high = self._whole()
+        if not low <= logsnr_min < logsnr_max <= high:
+            raise ValueError(
+                f"logsnr_range: [{logsnr_min:g}, {logsnr_max:g}] found, allowed: rising, inside "
+                f"the model's own range of λ, {low:.6g} to {high:.6g}"
+            )
+        chosen = copy.copy(self)
+        object.__setattr__(chosen, "logsnr_min", float(logsnr_min))
+        object.__setattr__(chosen, "logsnr_max", float(logsnr_max))
+        return chosen
+
+    def _whole(self) -> tuple[float, float]:
+        """The widest range that there can be."""
+        return self.logsnr_min, self.logsnr_max
+
     def inside(self, logsnrs: Sequence[float], name: str) -> list[float]:
         """The given logSNRs that lie inside the range.  Raises ValueError where none does."""
         found = [value for value in logsnrs if self.logsnr_min < value < self.logsnr_max]
@@ -133,6 +154,9 @@ class DiscreteVP(VP):
         super().__init__(table[-1].item(), table[0].item())
         object.__setattr__(self, "_table", table)
 
+    def _whole(self) -> tuple[float, float]:
+        return self._table[-1].item(), self._table[0].item()
+
     def timestep(self, logsnr: Tensor) -> Tensor:
         """Fractional timestep of each λ, clamped to the table's ends."""
         rising = self._table.flip(0)
@@ -141,6 +165,60 @@ class DiscreteVP(VP):
         low, high = rising[right - 1], rising[right]
         fraction = (logsnr - low) / (high - low)
         return len(rising) - 1 - (right - 1 + fraction)
+
+
+def prior_logsnr(tolerance: float = PRIOR_TOLERANCE, second_moment: float = 1.0) -> float:
+    """λ at which N(0, I) replaces x_λ of a VP schedule at ``tolerance`` nats a dimension.
+
+    ``E KL(q(x_λ|x_0) ‖ N(0, I))/D = ½ (α² m - α² - log(1 - α²)) = ½ α² m + O(α⁴)``, m being the
+    mean square of the data: the prior term of the ELBO (Kingma et al., 2021, equation 11), hence
+    ``α² = sigmoid(λ) = 2 tolerance/m``.  -6.2 for 0.001 nats and data of unit power.
+    """
+    signal = 2 * tolerance / second_moment
+    return math.log(signal / (1 - signal))
+
+
+def limited(
+    schedule: NoiseSchedule,
+    logsnr_range: tuple[float, float] | None = None,
+    second_moment: float = 1.0,
+) -> NoiseSchedule:
+    """The part of a model's schedule to use: as given, else what its prior leaves to be done.
+
+    A discrete table may reach far into the noise (a cosine table to λ = -20), where the network's
+    error counts exp(-λ/2) times in x̂_0 and nothing is won, for N(0, I) is right at `prior_logsnr`
+    already.  So without ``logsnr_range`` a `DiscreteVP` begins there, or at its own end if that
+    comes later; other schedules say their range themselves and stay whole.  ``second_moment`` is
+    the largest mean square that the data can have.
+    Raises ValueError for a range that is none or that the schedule does not have.
+    """
+    if logsnr_range is not None:
+        return schedule.part(*logsnr_range)
+    if not isinstance(schedule, DiscreteVP):
+        return schedule
+    start = prior_logsnr(second_moment=max(second_moment, 1.0))
+    return schedule.part(max(schedule.logsnr_min, start), schedule.logsnr_max)
+
+
+def check_grid(schedule: NoiseSchedule, grid: Sequence[float]) -> None:
+    """Raise ValueError unless a grid rises from logsnr_min, the prior's λ, inside the range."""
+    values = [float(value) for value in grid]
+    near = 1e-6 * (schedule.logsnr_max - schedule.logsnr_min)
+    rises = all(a < b for a, b in zip(values[:-1], values[1:], strict=True))
+    if len(values) < 2 or not rises or abs(values[0] - schedule.logsnr_min) > near:
+        raise ValueError(
+            f"grid: {_ends(values)} found, allowed: at least 2 logSNRs in order, at the noise "
+            f"{schedule.logsnr_min:.6g}, where the prior is"
+        )
+    if values[-1] > schedule.logsnr_max + near:
+        raise ValueError(
+            f"grid: {_ends(values)} found, allowed: inside the model's range, "
+            f"{schedule.logsnr_min:.6g} to {schedule.logsnr_max:.6g}"
+        )
+
+
+def _ends(values: Sequence[float]) -> str:
+    return " to ".join(f"{value:.6g}" for value in (*values[:1], *values[1:][-1:])) or "nothing"
 
 
 def uniform_grid(start: float, stop: float, steps: int) -> list[float]:

@@ -111,6 +111,19 @@ class ScoreModel(ABC):
         return -0.5 * (_dot(x, x) / variance + constant)
 
 
+def check_points(model: ScoreModel, x: Tensor) -> None:
+    """Raise ValueError unless x ``[n, *shape]`` are points of a model's space, in real numbers."""
+    if tuple(x.shape[1:]) != model.shape:
+        raise ValueError(
+            f"x: samples of shape {tuple(x.shape[1:])} found, the model's are {model.shape}"
+        )
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x: {str(x.dtype).removeprefix('torch.')} found, allowed: floating-point numbers in "
+            "model space (the model's from_pixels makes them of grey levels)"
+        )
+
+
 class GaussianMixture(ScoreModel):
     """Mixture of Gaussians diffused in closed form: ``p_λ = Σ_k w_k N(α m_k, α² V_k + σ²)``.
 
