@@ -23,14 +23,9 @@ PATTERNS = {  # what a format consists of; pickles and duplicates in half precis
     "diffusers": ["", "unet/", "scheduler/"],
     "latent": ["", "unet/", "scheduler/", "vae/", "text_encoder/", "tokenizer/"],
 }
-NAMES = [
-    "*config.json",
-    "model_index.json",
-    "diffusion_pytorch_model*.safetensors*",
-    "model*.safetensors*",
-]
+CONFIGS = ["*config.json", "model_index.json"]
+WEIGHTS = ["diffusion_pytorch_model{}.safetensors*", "model{}.safetensors*"]
 TOKENIZER = ["tokenizer/*.json", "tokenizer/merges.txt"]
-DUPLICATES = ["*.fp16.*", "*non_ema*"]
 
 Result = TypeVar("Result")
 
@@ -106,6 +101,7 @@ def fetch_hub(
     form: str,
     *,
     sha256: str | None = None,
+    variant: str | None = None,
     cache: str | Path | None = None,
     offline: bool = False,
     attempts: int = 3,
@@ -114,8 +110,10 @@ def fetch_hub(
     """The folder of ``hf:org/name@revision`` in the cache, downloaded where it is not there yet.
 
     The revision is a commit (40 hexadecimal digits); a branch or tag may move, and is allowed only
-    with the ``sha256`` of the network's weights.  Every file is checked against the hub's checksum.
-    The hub's address is ``$HF_ENDPOINT`` where that is set.  Raises DownloadError in one line.
+    with the ``sha256`` of the network's weights.  Weights of the named ``variant`` (such as *fp16*)
+    come beside those without one; unnamed, the only one that a part of the model has.  Every file
+    is checked against the hub's checksum.  The hub's address is ``$HF_ENDPOINT`` where that is set.
+    Raises DownloadError in one line.
     """
     match = HUB_SOURCE.fullmatch(source)
     if not match:
@@ -129,7 +127,7 @@ def fetch_hub(
     attempts = 1 if offline else attempts
 
     def attempt() -> Path:
-        return _snapshot(source, match["repo"], match["revision"], form, folder, offline)
+        return _snapshot(source, match["repo"], match["revision"], form, folder, offline, variant)
 
     try:
         snapshot = _retried(attempt, source, attempts, wait)
@@ -142,18 +140,44 @@ def fetch_hub(
     return snapshot
 
 
-def _snapshot(source, repo, revision, form, folder: Path, offline: bool) -> Path:
+def _snapshot(
+    source: str,
+    repo: str,
+    revision: str,
+    form: str,
+    folder: Path,
+    offline: bool,
+    variant: str | None,
+) -> Path:
+    """The files of a format in the cache: configs and weights, then variants that are needed."""
+    places = PATTERNS[form]
+    wanted = [place + name for place in places for name in CONFIGS]
+    wanted += TOKENIZER if form == "latent" else []
+    kinds = ["", "-*-of-*"] + ([f".{variant}", f".{variant}-*-of-*"] if variant else [])
+    wanted += [p + name.format(kind) for p in places for name in WEIGHTS for kind in kinds]
+    options = {"repo": repo, "revision": revision, "folder": folder, "offline": offline}
+    snapshot = _download(source, wanted, options)
+    bare = [
+        p for p in places if (snapshot / p / "config.json").is_file() and not _weights(snapshot / p)
+    ]
+    if not bare:
+        return snapshot
+    return _download(source, [p + name.format(".*") for p in bare for name in WEIGHTS], options)
+
+
+def _weights(place: Path) -> list[Path]:
+    return sorted(place.glob("*.safetensors"))
+
+
+def _download(source: str, wanted: list[str], where: dict) -> Path:
     from huggingface_hub import errors, snapshot_download
 
-    wanted = [place + name for place in PATTERNS[form] for name in NAMES]
-    if form == "latent":
-        wanted += TOKENIZER
+    folder, offline = where["folder"], where["offline"]
     try:
         return Path(
             snapshot_download(
-                repo, revision=revision, cache_dir=folder, allow_patterns=wanted,
-                ignore_patterns=DUPLICATES, local_files_only=offline, max_workers=4,
-                endpoint=os.environ.get("HF_ENDPOINT"),
+                where["repo"], revision=where["revision"], cache_dir=folder, allow_patterns=wanted,
+                local_files_only=offline, max_workers=4, endpoint=os.environ.get("HF_ENDPOINT"),
             )
         )  # fmt: skip
     except errors.RevisionNotFoundError:

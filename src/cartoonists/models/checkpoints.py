@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -17,20 +18,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cartoonists.files.artifacts import atomic
+from cartoonists.files.configs import read_json, rising_pair
 from cartoonists.files.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256, resources_dir
 from cartoonists.images.data import PixelScaling
+from cartoonists.models.descriptions import NATIVE_FORMAT, folder_format, native_card
 from cartoonists.models.execution import Execution
 from cartoonists.models.image_models import (
     GuidedModel,
     ImageModel,
     check_sha256,
     load_weights,
-    read_json,
+    match_tensors,
 )
+from cartoonists.models.inspection import check_folder
 from cartoonists.models.latent_models import LatentModel
-from cartoonists.paths.schedules import VP
+from cartoonists.paths.schedules import VP, limited
 
 __all__ = [
     "CheckpointError",
@@ -48,16 +52,29 @@ __all__ = [
 ]
 
 BUNDLED = "models"  # folder under resources/
-NATIVE_FORMAT = "cartoonists/1"
 FETCHED_FORMAT = "cartoonists-fetched/1"
 FORMATS = ("native", "diffusers", "edm", "latent")
+MOST = 2**14  # of a number in an architecture: no width or size is near it
 EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
+SETTINGS: dict[str, tuple[type, ...]] = {  # types of those settings that are no text
+    "source": (str,),
+    "format": (str,),
+    "name": (str,),
+    "prompt": (str,),
+    "label": (int, NoneType),
+    "null_label": (int, NoneType),
+    "resolution": (int, NoneType),
+    "guidance": (int, float),
+    "data_range": (tuple, list, NoneType),
+    "logsnr_range": (tuple, list, NoneType),
+}
 OPTIONS = {  # beyond source, format and checksums: which format knows which
     "label": ("diffusers", "edm"),
     "null_label": ("diffusers", "edm"),
     "guidance": ("diffusers", "edm", "latent"),
     "data_range": ("diffusers", "edm"),
+    "variant": ("diffusers", "latent"),
     "prompt": ("latent",),
     "embeddings": ("latent",),
     "resolution": ("latent",),
@@ -70,7 +87,8 @@ class ModelSpec:
 
     source: *bundled* (by ``name``), *path:<file or folder>*, *url:<address of a .safetensors>* (its
     card has the same address with .json) or *hf:org/name@revision*.  ``sha256`` and ``card_sha256``
-    are needed for url.  The rest belongs to single formats (see ``OPTIONS``).
+    are needed for url.  ``logsnr_range`` is the part of the model's range of λ to use
+    (`schedules.limited`).  The rest belongs to single formats (see ``OPTIONS``).
     Raises CheckpointError, naming key, found and allowed.
     """
 
@@ -87,8 +105,11 @@ class ModelSpec:
     prompt: str = ""
     embeddings: str | None = None
     resolution: int | None = None
+    variant: str | None = None
+    logsnr_range: tuple[float, float] | None = None
 
     def __post_init__(self):
+        self._check_types()
         kind = self.source.split(":")[0]
         if self.format not in FORMATS:
             raise CheckpointError(f"format: {self.format!r} found, allowed: {', '.join(FORMATS)}")
@@ -105,12 +126,9 @@ class ModelSpec:
             )
         if kind == "url" and not (self.sha256 and self.card_sha256):
             raise CheckpointError("sha256, card_sha256: missing, both are needed with source url")
-        if self.data_range is not None:
-            ends = tuple(self.data_range)
-            if len(ends) != 2 or not -math.inf < ends[0] < ends[1] < math.inf:
-                raise CheckpointError(
-                    f"data_range: {list(ends)} found, allowed: two numbers, rising"
-                )
+        for name in ("data_range", "logsnr_range"):
+            if getattr(self, name) is not None:
+                rising_pair("settings", name, getattr(self, name))
         for option, formats in OPTIONS.items():
             default = next(f.default for f in fields(self) if f.name == option)
             if getattr(self, option) != default and self.format not in formats:
@@ -118,18 +136,39 @@ class ModelSpec:
                     f"{option}: found with format {self.format!r}, allowed: {', '.join(formats)}"
                 )
 
+    def _check_types(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            allowed = SETTINGS.get(field.name, (str, NoneType))
+            if not isinstance(value, allowed) or (isinstance(value, bool)):
+                words = ", ".join(t.__name__ for t in allowed if t is not NoneType)
+                raise CheckpointError(f"{field.name}: {value!r} found, allowed: {words}")
+        if not math.isfinite(self.guidance):
+            raise CheckpointError(f"guidance: {self.guidance} found, allowed: a finite number")
+
     @classmethod
     def of(cls, settings: Mapping[str, Any], name: str = "") -> "ModelSpec":
-        """From one entry of the configuration.  Raises CheckpointError for an unknown key."""
+        """From one entry of the configuration, *path* with its ``path`` too.
+
+        Raises CheckpointError for an unknown key.
+        """
         known = [f.name for f in fields(cls)]
-        for key in settings:
-            if key not in known:
-                raise CheckpointError(f"{key}: unknown key, allowed: {', '.join(known)}")
-        if "source" not in settings:
-            raise CheckpointError("source: missing")
         values = {"name": name, **settings}
-        if values.get("data_range") is not None:
-            values["data_range"] = tuple(values["data_range"])
+        if values.get("source") == "path":
+            if not isinstance(values.get("path"), str | Path):
+                raise CheckpointError("path: missing, needed with source path")
+            values["source"] = f"path:{values.pop('path')}"
+        for key in values:
+            if key not in known:
+                raise CheckpointError(f"{key}: unknown key, allowed: {', '.join([*known, 'path'])}")
+        if "source" not in values:
+            raise CheckpointError("source: missing")
+        for key in ("embeddings", "source"):
+            if isinstance(values.get(key), Path):
+                values[key] = str(values[key])
+        for key in ("data_range", "logsnr_range"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
         return cls(**values)
 
     @property
@@ -167,7 +206,14 @@ def fetch_model(
         card = re.sub(r"\.safetensors$", "", place) + ".json"
         fetch_url(card, str(spec.card_sha256), folder / "model.json", **options)
     elif kind == "hf":
-        path = fetch_hub(spec.source, spec.format, sha256=spec.sha256, cache=cache, **options)
+        path = fetch_hub(
+            spec.source,
+            spec.format,
+            sha256=spec.sha256,
+            variant=spec.variant,
+            cache=cache,
+            **options,
+        )
     else:
         path = Path(place)
         if not path.exists():
@@ -180,6 +226,8 @@ def fetch_model(
             f"{spec.source}: no safetensors found (pickles are neither fetched nor opened; "
             "docs/models.md says how to convert them)"
         )
+    _check_kind(path, spec)
+    check_folder(path, spec.format, asdict(spec))
     digests = {name: file_sha256(file) for name, file in files.items()}
     return {
         "format": FETCHED_FORMAT,
@@ -250,17 +298,21 @@ def load_model(
     model = _load(path, spec)
     if spec.data is not None:
         model.card.setdefault("data", {"name": spec.data})
-    for part in (
-        (model.conditional, model.unconditional) if isinstance(model, GuidedModel) else (model,)
-    ):
+    for part in _parts(model):
         execution.apply(part)
     return model
+
+
+def _parts(model) -> tuple[ImageModel, ...]:
+    """The networks of a model: its own, or the two of a guided one."""
+    guided = isinstance(model, GuidedModel)
+    return (model.conditional, model.unconditional) if guided else (model,)
 
 
 def detect_format(path: Path) -> str:
     """The format of a checkpoint on this machine, from its card or folder."""
     if path.is_dir():
-        return "latent" if (path / "vae").is_dir() else "diffusers"
+        return folder_format(path)
     return (
         "edm"
         if str(read_json(path.with_suffix(".json")).get("format")).startswith("edm/")
@@ -269,9 +321,33 @@ def detect_format(path: Path) -> str:
 
 
 def _load(path: Path, spec: ModelSpec):
+    """The model on the part of its range that is to be used."""
+    model = _read(path, spec)
+    first = _parts(model)[0]
+    power = first.largest_power if isinstance(first, ImageModel) else 1.0
+    try:
+        schedule = limited(model.schedule, spec.logsnr_range, power)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    for part in {*_parts(model), model}:
+        part.schedule = schedule
+    return model
+
+
+def _check_kind(path: Path, spec: ModelSpec) -> None:
+    """Raise CheckpointError where a folder stands for a format of one file, or the reverse."""
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing")
     if (spec.format in ONE_FILE) == path.is_dir():
         allowed = "a .safetensors file" if spec.format in ONE_FILE else "a folder"
-        raise CheckpointError(f"{path}: found, allowed with format {spec.format!r}: {allowed}")
+        hint = f" (or format: {folder_format(path)})" if path.is_dir() else ""
+        raise CheckpointError(
+            f"{path}: found, allowed with format {spec.format!r}: {allowed}{hint}"
+        )
+
+
+def _read(path: Path, spec: ModelSpec):
+    _check_kind(path, spec)
     if spec.format == "diffusers":
         from cartoonists.models.diffusers_models import load_diffusers
 
@@ -304,8 +380,10 @@ def _read_fetched(record: Path) -> tuple[ModelSpec, Path]:
 
 
 def _load_native(weights: Path) -> ImageModel:
-    card = _read_card(weights.with_suffix(".json"))
+    card = native_card(weights.with_suffix(".json"))
     check_sha256(weights, card["sha256"], "its card")
+    with torch.device("meta"):  # compared by names and shapes before memory is asked for
+        match_tensors(build_network(card["architecture"]), [weights], weights)
     network = load_weights(build_network(card["architecture"]), weights)
     schedule = VP(card["schedule"]["logsnr_min"], card["schedule"]["logsnr_max"])
     scaling = PixelScaling(tuple(card["data"]["mean"]), tuple(card["data"]["std"]))
@@ -319,23 +397,23 @@ def _locate(name: str) -> tuple[Path, Path]:
     elif re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", name):
         weights = resources_dir() / BUNDLED / f"{name}.safetensors"
     else:
-        raise CheckpointError(
-            f"model {name!r}: allowed are {', '.join(bundled_models())}, or a .safetensors path"
-        )
+        raise _unknown(name)
     card = weights.with_suffix(".json")
     for file in (weights, card):
         if not file.is_file():
-            known = ", ".join(bundled_models())
-            raise CheckpointError(f"model {name!r}: {file} is missing (bundled: {known})")
+            if weights.parent.parent == resources_dir() / BUNDLED:
+                raise _unknown(name)
+            raise CheckpointError(f"model {name!r}: {file} is missing")
     return weights, card
 
 
-def _read_card(path: Path) -> dict:
-    card = read_json(path)
-    missing = {"format", "architecture", "schedule", "data", "head", "sha256"} - set(card)
-    if missing or card["format"] != NATIVE_FORMAT:
-        raise CheckpointError(f"{path}: not a {NATIVE_FORMAT} card (missing: {sorted(missing)})")
-    return card
+def _unknown(name: str) -> CheckpointError:
+    found = "a file of another kind" if Path(name).exists() else "no such file or folder"
+    return CheckpointError(
+        f"model {name!r}: {found}, and no bundled model of that name; allowed: "
+        f"{', '.join(bundled_models())}, the path of a .safetensors file (native, EDM), or that of "
+        "a folder (diffusers, latent)"
+    )
 
 
 def build_network(architecture: dict) -> nn.Module:
@@ -346,10 +424,14 @@ def build_network(architecture: dict) -> nn.Module:
     name = options.pop("name", None)
     if name != "PixelUNet":
         raise CheckpointError(f"architecture: {name!r} found, allowed: 'PixelUNet'")
+    for key, value in options.items():
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, bool) or not isinstance(part, int | float) or abs(part) > MOST:
+                raise CheckpointError(f"architecture, {key}: {value!r} found, allowed: numbers")
     try:
         return PixelUNet(**options)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"architecture: {error}") from None
+    except (TypeError, ValueError, IndexError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"architecture: {' '.join(str(error).split())}") from None
 
 
 def save_model(weights: Path, network: nn.Module, card: dict) -> dict:

@@ -12,26 +12,25 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cartoonists.files.artifacts import atomic, write_json
+from cartoonists.files.configs import number, refuse, rising_pair
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
-from cartoonists.models._torchvision import import_torchvision
+from cartoonists.models.descriptions import EDM_FORMAT, edm_card, unet_shape
 from cartoonists.models.image_models import (
     ImageModel,
     as_column,
     check_labels,
     check_sha256,
-    damaged,
     expand_labels,
-    load_weights,
-    read_json,
     scaling_for,
     with_guidance,
 )
+from cartoonists.models.unets import load_from
 from cartoonists.paths.schedules import VE
 from cartoonists.paths.scores import ScoreModel
 
-EDM_FORMAT = "edm/1"
-REQUIRED = {"format", "architecture", "sigma_data", "sigma_min", "sigma_max", "sha256"}
+LEVELS = ("sigma_min", "sigma_max")  # null in a card: no limit, as in the published networks
 OUTPUTS = {"epsilon": 1.0, "v_prediction": -1.0}  # sign of c_out; EDM's own networks are the first
 
 
@@ -75,9 +74,14 @@ class EDMNetwork(nn.Module):
 
 def edm_schedule(sigma_min: float, sigma_max: float) -> VE:
     """The VE schedule between two noise levels, λ = -2 ln σ.  Raises CheckpointError."""
-    if not 0 < sigma_min < sigma_max < math.inf:
+    good = all(
+        isinstance(s, int | float) and not isinstance(s, bool) for s in (sigma_min, sigma_max)
+    )
+    if not good or not 0 < sigma_min < sigma_max < math.inf:
         raise CheckpointError(
-            f"sigma_min, sigma_max: {sigma_min}, {sigma_max} found, allowed: above 0, rising"
+            f"sigma_min, sigma_max: {sigma_min!r}, {sigma_max!r} found, allowed: above 0, finite "
+            "and rising, such as 0.002 and 80, between which Karras et al. (2022) sample theirs "
+            "(docs/edm.md)"
         )
     return VE(-2 * math.log(sigma_max), -2 * math.log(sigma_min))
 
@@ -93,38 +97,48 @@ def load_edm(
     """An EDM checkpoint as an ``ImageModel`` (a ``GuidedModel`` where guidance is not 1).
 
     The card holds format ``edm/1``, architecture (the config of a diffusers ``UNet2DModel``),
-    sigma_data, sigma_min, sigma_max and the sha256 of the weights.  Raises CheckpointError.
+    sigma_data, sigma_min, sigma_max and the sha256 of the weights; data_range and logsnr_range
+    where they differ from [-1, 1] and from those σ.  Raises CheckpointError.
     """
     weights = Path(weights)
-    card = read_json(weights.with_suffix(".json"))
-    missing = REQUIRED - set(card)
-    if missing or card["format"] != EDM_FORMAT:
-        raise CheckpointError(f"{weights}: not an {EDM_FORMAT} card (missing: {sorted(missing)})")
+    card = edm_card(weights.with_suffix(".json"))
     check_sha256(weights, card["sha256"], "its card")
-    unet = load_weights(_network(weights, card["architecture"]), weights)
+    shape, _ = unet_shape(card["architecture"], weights.with_suffix(".json"), "edm")
+    unet = load_from("UNet2DModel", card["architecture"], [weights], weights, shape)
     check_labels(unet, label, null_label, guidance)
-    channels, size = unet.config.in_channels, unet.config.sample_size
-    schedule = edm_schedule(card["sigma_min"], card["sigma_max"])
-    low, high = data_range or card.get("data_range", (-1.0, 1.0))
-    scaling = scaling_for(low, high, channels)
+    schedule = card_schedule(card, weights.with_suffix(".json"))
+    low, high = data_range or card.get("data_range") or (-1.0, 1.0)
+    scaling = scaling_for(low, high, shape[0])
 
     def build(at: int | None) -> ImageModel:
         network = EDMNetwork(unet, card["sigma_data"], label=at)
-        return ImageModel(
-            network, (channels, size, size), schedule, scaling, {**card, "label": at}, head="x0"
-        )
+        return ImageModel(network, shape, schedule, scaling, {**card, "label": at}, head="x0")
 
     return with_guidance(build, label, null_label, guidance)
 
 
-def _network(weights: Path, architecture: dict) -> nn.Module:
-    import_torchvision()
-    from diffusers import UNet2DModel
+def card_schedule(card: dict, place: Path) -> VE:
+    """The VE schedule of a card: of its ``logsnr_range`` where it has one, else of its σ.
 
-    try:
-        return UNet2DModel.from_config(architecture)
-    except Exception as error:  # diffusers raises whatever a wrong config leads to
-        raise damaged(weights.with_suffix(".json"), error) from None
+    The published networks say σ from 0 to ∞, where there is no logSNR: a range of λ makes such a
+    card complete.  Raises CheckpointError.
+    """
+    chosen = card.get("logsnr_range")
+    if chosen is None:
+        return edm_schedule(*(card[level] for level in LEVELS))
+    low, high = rising_pair(place, "logsnr_range", chosen)
+    least = _logsnr(card, "sigma_max", math.inf, place)
+    most = _logsnr(card, "sigma_min", 0.0, place)
+    if not least <= low < high <= most:
+        raise refuse(place, "logsnr_range", chosen, f"inside the card's own, {least:g} to {most:g}")
+    return VE(low, high)
+
+
+def _logsnr(card: dict, key: str, unlimited: float, place: Path) -> float:
+    """λ = -2 ln σ of a card's σ; ±∞ where there is no limit (null, or 0 and ∞)."""
+    if card[key] in (None, unlimited):
+        return math.inf if unlimited == 0 else -math.inf
+    return -2 * math.log(number(place, card, key, above=0.0))
 
 
 def save_edm(weights: Path, unet: Any, card: dict) -> dict:
@@ -132,13 +146,12 @@ def save_edm(weights: Path, unet: Any, card: dict) -> dict:
 
     Returns the card with format, architecture and sha256 filled in.
     """
-    from cartoonists.files.artifacts import atomic, write_json
-
     weights = Path(weights)
     with atomic(weights) as temporary:
         save_file({k: v.contiguous() for k, v in unet.state_dict().items()}, temporary)
         digest = file_sha256(temporary)
     architecture = {k: v for k, v in dict(unet.config).items() if not k.startswith("_")}
+    card = {k: None if v in (0, math.inf) and k in LEVELS else v for k, v in card.items()}
     card = {"format": EDM_FORMAT, **card, "architecture": architecture, "sha256": digest}
     write_json(weights.with_suffix(".json"), card)
     return card

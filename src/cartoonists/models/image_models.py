@@ -1,6 +1,5 @@
 """Score models of images: a network, its data scaling and its card, and guidance of two of them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ from torch import Tensor, nn
 
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
+from cartoonists.files.weights import TensorInfo, damaged, matched, tensors_in
 from cartoonists.images.data import PixelScaling
+from cartoonists.models.descriptions import check_conditions
 from cartoonists.paths.schedules import Time
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 from cartoonists.paths.streams import Streams
@@ -21,17 +22,35 @@ class ImageModel(NetworkScore):
     """A network score model of images, with its data scaling and its card.
 
     ``card`` is what the checkpoint says of itself: architecture, schedule, data statistics,
-    training, held-out ELBO, sha256 (as far as its format has them).
+    training, held-out ELBO, sha256 (as far as its format has them).  ``clip`` is the value that the
+    denoised image is clipped to where its scheduler config says so; scores and log-densities are of
+    the network as it is.
     """
 
-    def __init__(self, network, shape, schedule, scaling: PixelScaling, card: dict, **options):
+    def __init__(
+        self,
+        network,
+        shape,
+        schedule,
+        scaling: PixelScaling,
+        card: dict,
+        *,
+        clip: float | None = None,
+        **options,
+    ):
         super().__init__(network, shape, schedule, **options)
-        self.scaling, self.card = scaling, card
+        self.scaling, self.card, self.clip = scaling, card, clip
 
     @property
     def pixel_shape(self) -> tuple[int, ...]:
         """Shape of one image, ``(channels, height, width)``."""
         return self.shape
+
+    @property
+    def largest_power(self) -> float:
+        """The largest mean square that images can have in model space: all black or all white."""
+        pairs = zip(self.scaling.mean, self.scaling.std, strict=True)
+        return max(max(mean**2, (1 - mean) ** 2) / std**2 for mean, std in pairs)
 
     @property
     def log_pixels_per_unit(self) -> float:
@@ -48,7 +67,11 @@ class ImageModel(NetworkScore):
 
     def finish(self, x: Tensor) -> Tensor:
         """Grey levels of samples at logsnr_max, denoised once more (at λ = 10 noise is visible)."""
-        return self.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+        return self.picture(self.denoise(x, self.schedule.logsnr_max))
+
+    def picture(self, clean: Tensor) -> Tensor:
+        """Grey levels of denoised images, clipped as the model's sampler does."""
+        return self.to_pixels(clean if self.clip is None else clean.clamp(-self.clip, self.clip))
 
 
 class GuidedModel(ScoreModel):
@@ -100,20 +123,7 @@ class GuidedModel(ScoreModel):
 
     def finish(self, x: Tensor) -> Tensor:
         """Grey levels of samples at logsnr_max, denoised once more by the guided field."""
-        return self.conditional.to_pixels(self.denoise(x, self.schedule.logsnr_max))
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object from a file.  Raises CheckpointError where it is missing or is not one."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: {type(content).__name__} found, allowed: a JSON object")
-    return content
+        return self.conditional.picture(self.denoise(x, self.schedule.logsnr_max))
 
 
 def check_sha256(path: Path, expected: str, origin: str) -> None:
@@ -126,19 +136,38 @@ def check_sha256(path: Path, expected: str, origin: str) -> None:
 def load_weights(network: nn.Module, weights: Path) -> Any:
     """The network with float32 weights from a safetensors file, for evaluation only.
 
-    Raises CheckpointError where the file is damaged or of another architecture.
+    Raises CheckpointError where the file is damaged or holds other tensors than the network's.
     """
-    try:
-        network.load_state_dict({k: v.float() for k, v in load_file(weights).items()})
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise damaged(weights, error) from None
+    return load_tensors(network, [Path(weights)], Path(weights))
+
+
+def load_tensors(network: nn.Module, files: list[Path], place: Path) -> Any:
+    """`load_weights` from one file or several shards: every tensor of the network and no other.
+
+    Raises CheckpointError, naming tensors, for what is missing, unknown, of another shape, not a
+    floating-point number or not finite.
+    """
+    named = match_tensors(network, files, place)
+    state = {}
+    for file in files:
+        try:
+            content = load_file(file)
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+            raise damaged(file, error) from None
+        for name, tensor in named.items():
+            if tensor.file == file:
+                state[name] = content[tensor.name].float()
+    for name, values in state.items():
+        if not torch.isfinite(values).all():
+            raise CheckpointError(f"{place}: {name} holds values that are not finite")
+    network.load_state_dict(state)
     return ready(network)
 
 
-def damaged(place: Path, error: Exception) -> CheckpointError:
-    """What to raise where a network cannot be read: one line, with the beginning of the cause."""
-    reason = " ".join(str(error).split())[:200]
-    return CheckpointError(f"{place}: damaged or of another architecture ({reason})")
+def match_tensors(network: nn.Module, files: list[Path], place: Path) -> dict[str, TensorInfo]:
+    """The network's names to the tensors of the files, from headers.  Raises CheckpointError."""
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    return matched(place, tensors_in(files), expected)
 
 
 def scaling_for(low: float, high: float, channels: int) -> PixelScaling:
@@ -175,23 +204,8 @@ def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
 
 
 def check_labels(unet, label, null_label, guidance: float) -> None:
-    """Raise CheckpointError where labels and network do not fit."""
-    conditional = getattr(unet, "class_embedding", None) is not None
+    """Raise CheckpointError where labels, guidance and network do not fit."""
     classes = unet.config.get("num_class_embeds")
-    if conditional and label is None:
-        raise CheckpointError(
-            f"label: none found, but the network is class-conditional (allowed: {_range(classes)})"
-        )
-    if not conditional and label is not None:
-        raise CheckpointError(f"label: {label} found, but the network is unconditional")
-    for name, value in (("label", label), ("null_label", null_label)):
-        if value is not None and classes and not 0 <= value < classes:
-            raise CheckpointError(f"{name}: {value} found, allowed: {_range(classes)}")
-    if guidance != 1 and null_label is None:
-        raise CheckpointError(
-            f"guidance: {guidance} found, allowed without a null_label: 1 (guidance off)"
-        )
-
-
-def _range(classes) -> str:
-    return f"0 to {classes - 1}" if classes else "a class number"
+    check_conditions(
+        getattr(unet, "class_embedding", None) is not None, classes, label, null_label, guidance
+    )

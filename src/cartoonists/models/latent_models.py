@@ -12,13 +12,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models.diffusers_models import (
-    HEADS,
-    discrete_schedule,
-    load_component,
+from cartoonists.files.weights import WEIGHTS, damaged, variants
+from cartoonists.models.descriptions import (
+    check_parts,
+    component,
+    latent_scheduler,
+    latent_shapes,
+    latent_statistics,
     scheduler_config,
 )
-from cartoonists.models.image_models import ready, with_guidance
+from cartoonists.models.diffusers_models import schedule_of
+from cartoonists.models.image_models import with_guidance
+from cartoonists.models.scheduler_configs import HEADS
+from cartoonists.models.unets import load_network
 from cartoonists.paths.schedules import DiscreteVP
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 
@@ -44,6 +50,8 @@ class PromptNetwork(nn.Module):
 class LatentModel(NetworkScore):
     """A score model of scaled latents ``[channels, h, w]`` with the autoencoder around it.
 
+    z of the autoencoder is scaled to ``x = s (z - m)/d`` with its scaling_factor s and, where it
+    has them, its shift_factor or latents_mean m and latents_std d.
     ``log_pixels_per_unit`` is NaN: the decoder is not invertible, so a density of latents has no
     bits/dim of images.
     """
@@ -51,14 +59,16 @@ class LatentModel(NetworkScore):
     def __init__(self, network, shape, schedule, autoencoder: Any, card: dict, **options):
         super().__init__(network, shape, schedule, **options)
         self.autoencoder, self.card = autoencoder, card
-        self.scale = float(autoencoder.config.scaling_factor)
+        scale, means, deviations = latent_statistics(dict(autoencoder.config), "vae")
+        self.shift = torch.tensor(means, dtype=torch.float64).view(-1, 1, 1)
+        self.unit = torch.tensor(deviations, dtype=torch.float64).view(-1, 1, 1) / scale
 
     log_pixels_per_unit = float("nan")
 
     @property
     def pixel_shape(self) -> tuple[int, ...]:
         """Shape of one decoded image, ``(channels, height, width)``."""
-        factor = _downsampling(self.autoencoder)
+        factor = 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
         return (self.autoencoder.config.out_channels, *(factor * n for n in self.shape[1:]))
 
     @torch.no_grad()
@@ -70,22 +80,27 @@ class LatentModel(NetworkScore):
             encoder.encode(part.float().to(self.device)).latent_dist.mode()
             for part in images.split(DECODE_BATCH)
         ]
-        return self.prepare(torch.cat(parts).cpu() * self.scale)
+        return self.prepare((torch.cat(parts).cpu().double() - self.shift) / self.unit)
 
     @torch.no_grad()
     def to_pixels(self, x: Tensor) -> Tensor:
         """Scaled latents to grey levels (uint8): decoded, with [-1, 1] as black to white."""
         decoder = self.autoencoder.to(self.device)
+        latents = x.double() * self.unit + self.shift
         parts = [
-            decoder.decode(part.float().to(self.device) / self.scale).sample
-            for part in x.split(DECODE_BATCH)
+            decoder.decode(part.float().to(self.device)).sample
+            for part in latents.split(DECODE_BATCH)
         ]
         pixels = torch.floor((torch.cat(parts).cpu().double() + 1) * 128)
         return pixels.clamp(0, 255).to(torch.uint8)
 
     def finish(self, x: Tensor) -> Tensor:
         """Grey levels of samples at logsnr_max: denoised once more, then decoded."""
-        return self.to_pixels(self.denoise(x, self.schedule.logsnr_max))
+        return self.picture(self.denoise(x, self.schedule.logsnr_max))
+
+    def picture(self, clean: Tensor) -> Tensor:
+        """Grey levels of denoised latents."""
+        return self.to_pixels(clean)
 
 
 def load_latent(
@@ -95,6 +110,7 @@ def load_latent(
     embeddings: Path | None = None,
     guidance: float = 1.0,
     resolution: int | None = None,
+    variant: str | None = None,
 ) -> ScoreModel:
     """A Stable Diffusion pipeline as a score model of its latents for one prompt.
 
@@ -104,15 +120,20 @@ def load_latent(
     guidance off.  ``resolution`` in pixels, by default the network's own.  Raises CheckpointError.
     """
     folder = Path(folder)
-    scheduler = scheduler_config(folder)
-    kind = scheduler.get("prediction_type", "epsilon")
-    if kind not in HEADS:
-        raise CheckpointError(f"prediction_type: {kind!r} found, allowed: {', '.join(HEADS)}")
-    unet = ready(load_component(folder, "unet", "UNet2DConditionModel"))
-    autoencoder = ready(load_component(folder, "vae", "AutoencoderKL"))
-    schedule = discrete_schedule(scheduler)
-    shape = _latent_shape(unet, autoencoder, resolution)
-    texts = read_embeddings(Path(embeddings)) if embeddings else embed(folder, [prompt, ""])
+    check_parts(folder, "latent")
+    reading, scheduler = latent_scheduler(folder), scheduler_config(folder)[0]
+    place, config = component(folder, "unet", "UNet2DConditionModel")
+    around, vae = component(folder, "vae", "AutoencoderKL")
+    shape, _ = latent_shapes(config, place, vae, around, resolution)
+    schedule = schedule_of(reading)
+    texts_like = torch.zeros(1, 1, config.get("cross_attention_dim") or 1280)
+    unet = load_network(
+        "UNet2DConditionModel", config, place, variant, shape, encoder_hidden_states=texts_like
+    )
+    autoencoder = load_network("AutoencoderKL", vae, around, _there(around, variant))
+    texts = (
+        read_embeddings(Path(embeddings)) if embeddings else embed(folder, [prompt, ""], variant)
+    )
     needed = ("prompt", "empty") if guidance != 1 else ("prompt",)
     for name in needed:
         width = unet.config.cross_attention_dim
@@ -121,6 +142,8 @@ def load_latent(
             raise CheckpointError(
                 f"embeddings, {name!r}: {found} found, allowed: [tokens, {width}]"
             )
+        if not texts[name].is_floating_point() or not torch.isfinite(texts[name]).all():
+            raise CheckpointError(f"embeddings, {name!r}: allowed: finite floating-point numbers")
 
     def build(name: str) -> LatentModel:
         network = PromptNetwork(unet, schedule, texts[name])
@@ -129,25 +152,9 @@ def load_latent(
             "scheduler": scheduler,
             "text": prompt if name == "prompt" else "",
         }
-        return LatentModel(network, shape, schedule, autoencoder, card, head=HEADS[kind])
+        return LatentModel(network, shape, schedule, autoencoder, card, head=HEADS[reading.head])
 
     return with_guidance(build, "prompt", "empty", guidance)
-
-
-def _latent_shape(unet, autoencoder, resolution: int | None) -> tuple[int, int, int]:
-    factor = _downsampling(autoencoder)
-    if resolution is None:
-        size = unet.config.sample_size
-    elif resolution % factor or resolution < factor:
-        raise CheckpointError(f"resolution: {resolution} found, allowed: multiples of {factor}")
-    else:
-        size = resolution // factor
-    return (unet.config.in_channels, size, size)
-
-
-def _downsampling(autoencoder) -> int:
-    """Pixels a side of one latent."""
-    return 2 ** (len(autoencoder.config.block_out_channels) - 1)
 
 
 def read_embeddings(path: Path) -> dict[str, Tensor]:
@@ -160,10 +167,11 @@ def read_embeddings(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not safetensors ({error})") from None
 
 
-def embed(folder: Path, texts: list[str]) -> dict[str, Tensor]:
+def embed(folder: Path, texts: list[str], variant: str | None = None) -> dict[str, Tensor]:
     """Embeddings of [prompt, empty prompt] by the pipeline's own CLIP text encoder.
 
-    Raises CheckpointError where the package transformers is not installed.
+    Raises CheckpointError where the package transformers is not installed, and where the encoder is
+    missing, damaged or incomplete.
     """
     try:
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -171,14 +179,32 @@ def embed(folder: Path, texts: list[str]) -> dict[str, Tensor]:
         raise CheckpointError(
             "prompt: the package transformers is not installed; install it, or give 'embeddings'"
         ) from None
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    encoder = CLIPTextModel.from_pretrained(
-        folder / "text_encoder", use_safetensors=True, local_files_only=True
-    ).eval()
-    tokens = tokenizer(
-        texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
-        return_tensors="pt",
-    )  # fmt: skip
-    with torch.no_grad():
-        states = encoder(tokens.input_ids)[0]
+    place = folder / "text_encoder"
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        encoder, info = CLIPTextModel.from_pretrained(
+            place, use_safetensors=True, local_files_only=True, output_loading_info=True,
+            variant=_there(place, variant, "model") or _only(place),
+        )  # fmt: skip
+        tokens = tokenizer(
+            texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
+            return_tensors="pt",
+        )  # fmt: skip
+        with torch.no_grad():
+            states = encoder.eval().float()(tokens.input_ids)[0]
+    except Exception as error:  # transformers raises whatever the damage leads to
+        raise damaged(place, error) from None
+    if info["missing_keys"]:
+        raise CheckpointError(f"{place}: missing: {', '.join(sorted(info['missing_keys'])[:3])}")
     return {"prompt": states[0], "empty": states[1]}
+
+
+def _there(place: Path, variant: str | None, stem: str = WEIGHTS) -> str | None:
+    """The variant, where this part of a pipeline has it: one may be published for some alone."""
+    return variant if variant in variants(place, stem) else None
+
+
+def _only(place: Path) -> str | None:
+    """The variant of a text encoder that has nothing else."""
+    found = variants(place, "model")
+    return next(iter(found)) if found and "" not in found else None
