@@ -16,14 +16,19 @@ report: "workflow/report/workflow.rst"
 
 
 sys.path.insert(0, os.path.join(CLONE, "workflow"))
+from applicability import lines
 from attempts import grows
 from chunks import chunk_files, chunk_range
 from figures import figure, figures
 from plan import environment, stems, topics, use_clone
-from validation import checked_models, has_classifier
+from validation import checked_models, has_classifier, unfit
 
 MODELS = checked_models(config)
-IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly"]}
+LEFT_OUT = unfit(config)  # topics that cannot take a model, with the reason
+UNFIT = {(row["topic"], row["model"]) for row in LEFT_OUT}
+PICTURED = {name: MODELS[name] for name in MODELS if ("high_density", name) not in UNFIT}
+IN_DEPTH = {name: MODELS[name] for name in PICTURED if name not in config["briefly"]}
+BLURRED = [name for name in IN_DEPTH if ("blur", name) not in UNFIT]
 CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 
 use_clone(CLONE)
@@ -34,10 +39,15 @@ TOPICS = topics(
     {
         "closed forms": True,
         "models": MODELS,
+        "models of pictures": PICTURED,
         "models in depth": IN_DEPTH,
+        "models whose pictures can be blurred": BLURRED,
         "models with a classifier": CLASSIFIED,
     }
 )
+if workflow.is_main_process:
+    for line in lines(LEFT_OUT):
+        print(line, file=sys.stderr)
 
 
 wildcard_constraints:
@@ -52,6 +62,7 @@ localrules:
     fetch_model,
     fetch_inception,
     resolved_config,
+    left_out,
     report,
 
 

@@ -23,6 +23,8 @@ from jsonschema import Draft202012Validator, ValidationError  # noqa: E402
 if sys.modules[_IRI] is None:
     del sys.modules[_IRI]
 
+from applicability import data_problem, description, left_out  # noqa: E402
+
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 BUNDLED = RESOURCES / "models"
@@ -55,9 +57,36 @@ def checked_models(config: Any) -> dict[str, dict[str, str]]:
     """
     try:
         check(config)
-        return {name: _model(name, config) for name in config["run_models"]}
+        models = {name: _model(name, config) for name in config["run_models"]}
+        for name, found in _described(config).items():
+            if problem := data_problem(found, models[name]["data"]):
+                raise ConfigError(f"models.{name}.{_one_line(problem)}")
+        return models
     except ConfigError as error:
         sys.exit(f"config error: {error}")
+
+
+def unfit(config: dict) -> list[dict[str, str]]:
+    """Rows of topics that cannot take a model of a checked configuration (`applicability`)."""
+    return left_out(_described(config), config)
+
+
+def _described(config: dict) -> dict[str, Any]:
+    """What each model on this machine is.  Raises ConfigError where that cannot be understood."""
+    found = {}
+    for name in config["run_models"]:
+        model = config["models"][name]
+        kind, _, place = model["source"].partition(":")
+        if kind == "bundled":
+            place = str(BUNDLED / f"{name}.safetensors")
+        elif kind == "path":
+            place = place or model["path"]
+        try:
+            here = place if kind in ("bundled", "path") else None
+            found[name] = description(model, here)
+        except RuntimeError as error:  # the library's CheckpointError
+            raise ConfigError(_one_line(f"models.{name}: {error}")) from None
+    return found
 
 
 def has_classifier(data: str) -> bool:
@@ -110,6 +139,11 @@ def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     """Reference and SHA-256 of a checkpoint.  Raises ConfigError where it is missing or altered."""
     bundled = model["source"] == "bundled"
     weights = BUNDLED / f"{name}.safetensors" if bundled else Path(model["path"])
+    if weights.is_dir():
+        raise ConfigError(
+            f"models.{name}: {weights} found, allowed: a .safetensors file, or a folder with "
+            "format: diffusers or format: latent"
+        )
     try:
         found = _sha256(weights)
         card = weights.with_suffix(".json")

@@ -22,7 +22,10 @@ DOCUMENTS = "\n".join(
 UNHASHED = {  # what they make is checked by its SHA-256, is the configuration, or takes hours
     "fetch_inception", "fetch_model", "resolved_config", "train_model",
 }  # fmt: skip
-KINDS = ("closed forms", "models", "models in depth", "models with a classifier")
+KINDS = (
+    "closed forms", "models", "models of pictures", "models in depth",
+    "models whose pictures can be blurred", "models with a classifier",
+)  # fmt: skip
 TARGETS = {"all", "everything", "train"}  # rules that only name others' outputs
 
 

@@ -1,5 +1,5 @@
 # What blur, and its controls, do to the log-density of real and of sampled images.
-# Runs on models in depth.
+# Runs on models whose pictures can be blurred.
 
 BLUR = config["blur"]
 BLUR_SECTION = ("3 Image models", "Blur")
@@ -25,18 +25,18 @@ use rule job from blur_table as blur_table with:
 use rule job from blur_claims as blur_claims with:
     """Claim 8: blur raises the log-density; its controls."""
     input:
-        expand("results/{name}/blur.csv", name=IN_DEPTH),
+        expand("results/{name}/blur.csv", name=BLURRED),
     output:
         "results/claims/blur.csv",
     params:
-        models=list(IN_DEPTH),
+        models=BLURRED,
         bootstrap=BOOTSTRAP,
 
 
 use rule job from blur_notebook as blur with:
     """Log-density against the strength of blur and of its controls, and at each noise level."""
     input:
-        expand("results/{name}/blur.csv", name=IN_DEPTH),
+        expand("results/{name}/blur.csv", name=BLURRED),
         claims="results/claims/blur.csv",
     output:
         figure("blur_curves", "log-density against strength", *BLUR_SECTION),
@@ -46,4 +46,4 @@ use rule job from blur_notebook as blur with:
             *BLUR_SECTION,
         ),
     params:
-        models=list(IN_DEPTH),
+        models=BLURRED,

@@ -1,5 +1,5 @@
 # Log-density against the size of images in every codec, and against their local dimension.
-# Runs on models.
+# Runs on models of pictures.
 
 COMPRESSION = config["compression"]
 COMPRESSION_PAIRS = min(COMPRESSION["n_images"], config["high_density"]["n_pairs"])
@@ -36,21 +36,21 @@ use rule job from compression_table as compression_table with:
 use rule job from compression_claims as compression_claims with:
     """Claims 9 and 12: log-density follows the size of files, and the local dimension."""
     input:
-        expand("results/{name}/compression_correlations.csv", name=MODELS),
+        expand("results/{name}/compression_correlations.csv", name=PICTURED),
     output:
         "results/claims/compression.csv",
     params:
-        models=list(MODELS),
+        models=list(PICTURED),
 
 
 use rule job from compression_notebook as compression with:
     """Log-density against PNG size, every codec's correlation, and local intrinsic dimension."""
     input:
-        expand("results/{name}/compression{table}.csv", name=MODELS, table=["", "_correlations"]),
+        expand("results/{name}/compression{table}.csv", name=PICTURED, table=["", "_correlations"]),
         claims="results/claims/compression.csv",
     output:
         figure("compression_png", "log-density against PNG size", *COMPRESSION_SECTION),
         figure("compression_codecs", "correlation with every codec", *COMPRESSION_SECTION),
         figure("compression_dimension", "local intrinsic dimension", *COMPRESSION_SECTION),
     params:
-        models=list(MODELS),
+        models=list(PICTURED),

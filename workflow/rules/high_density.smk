@@ -1,5 +1,5 @@
 # High-density sampling: pairs from the same point x_t, and what the images of high density look like.
-# Runs on models.
+# Runs on models of pictures.
 
 HIGH_DENSITY = config["high_density"]
 HIGH_DENSITY_SECTION = ("3 Image models", "High-density sampling")
@@ -64,12 +64,12 @@ use rule job from high_density_sets as high_density_sets with:
 use rule job from high_density_claims as high_density_claims with:
     """Claims 6 and 7: HD samples have higher density, and are cartoons or blur."""
     input:
-        pairs=expand("results/{name}/high_density.csv", name=MODELS),
-        sets=expand("results/{name}/high_density_sets.csv", name=MODELS),
+        pairs=expand("results/{name}/high_density.csv", name=PICTURED),
+        sets=expand("results/{name}/high_density_sets.csv", name=PICTURED),
     output:
         "results/claims/high_density.csv",
     params:
-        models=list(MODELS),
+        models=list(PICTURED),
         bootstrap=BOOTSTRAP,
 
 
@@ -78,12 +78,12 @@ use rule job from high_density_notebook as high_density with:
     input:
         expand(
             "results/{name}/high_density{table}",
-            name=MODELS,
+            name=PICTURED,
             table=[".csv", "_sets.csv", "_spectra.csv", "_images.npz"],
         ),
         claims="results/claims/high_density.csv",
     output:
-        figures("high_density_images", MODELS, *HIGH_DENSITY_SECTION),
+        figures("high_density_images", PICTURED, *HIGH_DENSITY_SECTION),
         figure(
             "high_density_gain",
             "gain in log-density against the switch point",
@@ -97,5 +97,5 @@ use rule job from high_density_notebook as high_density with:
         figure("high_density_spectra", "radial power spectra", *HIGH_DENSITY_SECTION),
         figure("high_density_sets", "diversity and distance to the data", *HIGH_DENSITY_SECTION),
     params:
-        models=list(MODELS),
+        models=list(PICTURED),
         confidence=config["confidence"],

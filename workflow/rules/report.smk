@@ -50,13 +50,13 @@ rule notebooks:
 use rule job from explorer as explorer with:
     """One web page, for offline use: samples against the switch point and the quantile."""
     input:
-        expand("results/{name}/high_density{end}", name=MODELS, end=[".csv", "_images.npz"]),
+        expand("results/{name}/high_density{end}", name=PICTURED, end=[".csv", "_images.npz"]),
         expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),
         template=os.path.join(CLONE, "src", "cartoonists", "report", "explorer.html"),
     output:
         "results/explorer.html",
     params:
-        models=list(MODELS),
+        models=list(PICTURED),
         guided=list(IN_DEPTH),
 
 
@@ -79,12 +79,21 @@ rule resolved_config:
         "../scripts/resolved_config.py"
 
 
+use rule job from left_out as left_out with:
+    """Topics that cannot take a model, with the reason: known from the model's files alone."""
+    output:
+        "results/left_out.csv",
+    params:
+        rows=LEFT_OUT,
+
+
 rule everything:
     """All results but the report."""
     input:
         "results/config.yaml",
+        "results/left_out.csv",
         "results/claims.csv",
-        "results/explorer.html" if MODELS else [],
+        "results/explorer.html" if PICTURED else [],
         expand("results/notebooks/{topic}.html", topic=TOPICS),
 
 
