@@ -331,3 +331,28 @@ def test_cache_folder_is_the_given_one_then_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     assert downloads.cache_dir() == tmp_path
     assert downloads.cache_dir("elsewhere").name == "elsewhere"
+
+
+# --- variants of the weights ---------------------------------------------------------------------
+
+PLAIN = "unet/diffusion_pytorch_model.safetensors"
+HALF = "unet/diffusion_pytorch_model.fp16.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("there", "variant", "fetched"),
+    [
+        ((PLAIN, HALF), None, {PLAIN}),
+        ((PLAIN, HALF), "fp16", {PLAIN, HALF}),
+        ((HALF,), None, {HALF}),
+        ((HALF,), "fp16", {HALF}),
+    ],
+)
+def test_a_variant_is_fetched_where_it_is_named_or_alone(hub, tmp_path, there, variant, fetched):
+    weights = hub.files.pop(PLAIN)
+    hub.files |= dict.fromkeys(there, weights)
+    spec = hub_spec(variant=variant)
+    found = fetch_model(spec, cache=tmp_path / "cache", **FAST)["files"]
+    assert {name for name in found if name.endswith(".safetensors")} == fetched
+    assert fetch_model(spec, cache=tmp_path / "cache", offline=True)["files"] == found
+    assert load_model(spec, cache=tmp_path / "cache").shape == (3, 8, 8)
