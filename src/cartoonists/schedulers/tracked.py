@@ -25,6 +25,8 @@ from cartoonists.stein import SMALLEST, Posterior
 from cartoonists.tracking import Look, _log_normal, _sum_of_squares
 
 LEAST_STEPS = 32  # of a calibration: a coarser pilot ends in samples of another spread
+LEAST_SAMPLES = 12  # for control variates
+DIFFERENT = "calibrate: the second call of the function draws other samples than the first"
 COORDINATES = {"BetaTable": "vp", "EDMTable": "edm", "FlowTable": "flow"}
 
 
@@ -117,12 +119,14 @@ class Calibrated(EndsAtLogSNR):
 
 
 class _Pilot:
-    """First call of a calibration: x_0 of every run of the pipeline, without noise."""
+    """First call of a calibration: x_0 of every run of the pipeline without noise, and its x_T."""
 
     def __init__(self):
+        self.starts: list[Tensor] = []
         self.clean: list[Tensor] = []
 
     def start(self, scheduler: Calibrated, x: Tensor) -> Walk:
+        self.starts[len(self.clean) :] = [x / scheduler.table.prior_std]
         return FlowWalk(scheduler.table.schedule, [])
 
     def finish(self, scheduler: Calibrated) -> None:
@@ -135,37 +139,51 @@ class _Table:
     def __init__(self, pilot: _Pilot):
         if not pilot.clean:
             raise SchedulerError("calibrate: the function given did not run the pipeline to its end")
-        self.clean, self.errors = pilot.clean, [{} for _ in pilot.clean]
-        self.runs = 0
+        self.pilot = pilot
+        self.errors: list[dict[float, Tensor]] = []
 
     def start(self, scheduler: Calibrated, x: Tensor) -> Walk:
-        if self.runs >= len(self.clean) or self.clean[self.runs].shape != x.shape:
-            raise SchedulerError("calibrate: the second call draws other samples than the first")
-        first = sum(len(clean) for clean in self.clean[: self.runs])
-        seeds = [scheduler.seed + first + i for i in range(len(x))]  # type: ignore[attr-defined]
-        return RenoisingWalk(scheduler.table.schedule, self.clean[self.runs].to(x), seeds)
+        run, pilot = len(self.errors), self.pilot
+        if run >= len(pilot.clean) or pilot.clean[run].shape != x.shape:
+            raise SchedulerError(DIFFERENT)
+        first = scheduler.seed + sum(len(clean) for clean in pilot.clean[:run])  # type: ignore[attr-defined]
+        seeds = range(first, first + len(x))
+        clean = pilot.clean[run].to(x)
+        return RenoisingWalk(scheduler.table.schedule, clean, pilot.starts[run], seeds)
 
     def finish(self, scheduler: Calibrated) -> None:
         walk = scheduler._walk
         assert isinstance(walk, RenoisingWalk)
-        self.errors[self.runs] = walk.errors
-        self.runs += 1
+        self.errors.append(walk.errors)
 
     def result(self, scheduler: Calibrated) -> Calibration:
+        clean = self.pilot.clean
+        if len(self.errors) != len(clean) or len({tuple(e) for e in self.errors}) != 1:
+            raise SchedulerError(DIFFERENT)
         levels = sorted(self.errors[0])
-        if self.runs != len(self.clean) or any(sorted(e) != levels for e in self.errors):
-            raise SchedulerError("calibrate: the second call draws other samples than the first")
         if not levels:
             raise SchedulerError("calibrate: 1 step found, allowed: 2 or more")
-        weights = [len(clean) for clean in self.clean]
         means = [
-            sum(w * e[level] for w, e in zip(weights, self.errors, strict=True)) / sum(weights)
-            for level in levels
+            controlled_mean(torch.cat([e[level].cpu() for e in self.errors])) for level in levels
         ]
-        dimensions = self.clean[0][0].numel()
+        samples = sum(len(x) for x in clean)
         return Calibration(
-            scheduler._coordinates(), levels, means, len(levels) + 1, sum(weights), dimensions
+            scheduler._coordinates(), levels, means, len(levels) + 1, samples, clean[0][0].numel()
         )
+
+
+def controlled_mean(values: Tensor) -> float:
+    """E of the first column, given that the other columns' expectations are 0 (control variates).
+
+    The intercept of the regression on them; for Gaussian data the columns of `RenoisingWalk`
+    explain all that varies.  The plain mean where samples are few.
+    """
+    plain = float(values[:, 0].mean())
+    if len(values) < LEAST_SAMPLES:
+        return plain
+    design = torch.cat([torch.ones(len(values), 1), values[:, 1:].cpu()], dim=1).double()
+    controlled = float(torch.linalg.lstsq(design, values[:, :1].double()).solution[0])
+    return controlled if controlled > 0 else plain
 
 
 class TrackedWalk(AncestralWalk):

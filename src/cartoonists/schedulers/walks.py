@@ -9,7 +9,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -167,26 +166,32 @@ class HighDensityWalk(AncestralWalk):
 
 
 class RenoisingWalk(Walk):
-    """x_0 noised afresh at every level, and ``E (x_0 - x̂_0)²`` there, whatever was drawn before.
+    """x_0 noised afresh at every level, and the error ``x_0 - x̂_0`` there, whatever was drawn.
 
-    The first level is left out: its x is the pipeline's own noise.
+    ``start`` is the noise that x_0 came from, of unit variance.  The first level is left out: its x
+    is the pipeline's own noise.  ``errors``: λ to ``[batch, 4]``, |x_0 - x̂_0|²/D and what it
+    hangs on, whose expectations are 0: |start|²/D - 1, |ξ|²/D - 1 and start·ξ/D of the noise ξ.
     """
 
-    def __init__(self, schedule, clean: Tensor, seeds):
+    def __init__(self, schedule, clean: Tensor, start: Tensor, seeds):
         super().__init__(schedule, [])
-        self.clean, self.noise = clean, Streams(seeds, "table")
-        self.errors: dict[float, float] = {}
-        self._first: Any = None
+        self.clean, self.start, self.noise = clean, start, Streams(seeds, "table")
+        self.errors: dict[float, Tensor] = {}
+        self._drawn: Tensor | None = None
 
     def step(self, at, cleaner, dtype):
-        if self._first is None:
-            self._first = at.logsnr
-        else:
-            self.errors[at.logsnr] = float((at.denoised - self.clean).square().mean())
+        if self._drawn is not None:
+            self.errors[at.logsnr] = self._compare(at, self._drawn)
         if math.isinf(cleaner):
             return self.clean
         return super().step(at, cleaner, dtype)
 
     def move(self, at, cleaner):
-        noise = self.noise.normal(self.clean.shape[1:]).to(self.clean)
-        return self.schedule.alpha(cleaner) * self.clean + self.schedule.sigma(cleaner) * noise
+        self._drawn = self.noise.normal(self.clean.shape[1:]).to(self.clean)
+        return self.schedule.alpha(cleaner) * self.clean + self.schedule.sigma(cleaner) * self._drawn
+
+    def _compare(self, at: Look, noise: Tensor) -> Tensor:
+        error = at.denoised - self.clean
+        pairs = [(error, error), (self.start, self.start), (noise, noise), (self.start, noise)]
+        values = torch.stack([_dot(a, b) for a, b in pairs], dim=1) / self.clean[0].numel()
+        return values - torch.tensor([0.0, 1.0, 1.0, 0.0]).to(values)
