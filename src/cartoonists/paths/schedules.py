@@ -113,7 +113,7 @@ class VE(NoiseSchedule):
 
 
 class RectifiedFlow(NoiseSchedule):
-    """The straight path of flow matching, ``x_t = (1 - t) x_0 + t ε`` (Liu et al., 2023; Lipman et al.).
+    """The straight path of flow matching, ``x_t = (1 - t) x_0 + t ε`` (Liu et al., 2023).
 
     With λ = 2 log((1 - t)/t): ``α = 1 - t = sigmoid(λ/2)``, ``σ = t = sigmoid(-λ/2)``, ``f = σ/2``.
     t = 1, pure noise, is λ = -∞, where α = 0 and σ = 1.

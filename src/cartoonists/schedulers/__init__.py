@@ -4,10 +4,10 @@
 
 `TrackedScheduler` samples and tells the log-density of what it drew, `HighDensityScheduler` ends in
 a mode of what can still become of a noisy sample, `DensityGuidanceScheduler` steers the log-density
-up or down.
+up or down.  May import from ``models`` and the rooms below it.
 """
 
-from cartoonists._torchvision import import_torchvision
+from cartoonists.models._torchvision import import_torchvision
 
 import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
 

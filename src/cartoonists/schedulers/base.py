@@ -10,11 +10,11 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
 from torch import Tensor
 
+from cartoonists.density.ancestral import Look
+from cartoonists.density.posterior import Posterior
+from cartoonists.paths.streams import sample_seeds
 from cartoonists.schedulers.tables import NoiseTable, SchedulerError, resolve, table_of
 from cartoonists.schedulers.walks import Walk
-from cartoonists.stein import Posterior
-from cartoonists.streams import sample_seeds
-from cartoonists.tracking import Look
 
 CLOSE = 1e-5  # relative, of a timestep that a pipeline has cast
 

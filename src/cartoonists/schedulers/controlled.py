@@ -15,8 +15,9 @@ class HighDensityScheduler(Calibrated):
 
     The ancestral chain to ``switch_logsnr``, then the HD-ODE, which follows the mode of what x_λ
     can still become: an early switch gives blur, a late one cartoons.  One evaluation a step, of
-    order 1; the end points are those of `cartoonists.sampling.sample_high_density` in the limit of
-    many steps.  Its log-density would need second derivatives and is not told.
+    order 1; in the limit of many steps the end points are those of
+    `cartoonists.density.sampling.sample_high_density`.  Its log-density would need second
+    derivatives and is not told.
     ``sample_switch`` is x at the switch, ``sample`` at ``logsnr_end``.
     """
 
@@ -44,8 +45,8 @@ class DensityGuidanceScheduler(EndsAtLogSNR):
     """Density guidance without noise (Karczewski et al., 2025) in any diffusers pipeline.
 
     ``y' = ½ η (x̂_0 - y)``, ``η = 1 + strength √(2D)/|ε̂|²``: strength above 0 is denser and calmer,
-    below 0 has more detail, 0 is the PF-ODE.  It is Φ⁻¹(q) of the follow-up's quantile q, which sets
-    a rate, ½ strength √(2D) nats per unit of λ, and is no quantile of log p_0.  η stays within
+    below 0 has more detail, 0 is the PF-ODE.  It is Φ⁻¹(q) of the follow-up's q, which sets a rate,
+    ½ strength √(2D) nats per unit of λ, and is no quantile of log p_0.  η stays within
     1 ± ``bound``.  The latent is taken as the pipeline draws it; `sample_guided` moves it to the
     median norm first, and has the same end points in the limit of many steps from the same latent.
     """

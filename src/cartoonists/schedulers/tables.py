@@ -14,7 +14,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from cartoonists.schedules import VE, VP, NoiseSchedule, RectifiedFlow
+from cartoonists.paths.schedules import VE, VP, NoiseSchedule, RectifiedFlow
 
 ANY = None  # every value of the key is understood, or has no effect on what is drawn here
 
@@ -203,7 +203,7 @@ class BetaTable(NoiseTable):
 
 
 class EDMTable(NoiseTable):
-    """Variance exploding: α = 1 and the σ of Karras et al. (2022), whose preconditioning applies."""
+    """Variance exploding: α = 1, σ and the preconditioning are those of Karras et al. (2022)."""
 
     schedule = VE()
     classes = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")

@@ -9,6 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cartoonists.density.ancestral import Look, _log_normal, _sum_of_squares
+from cartoonists.density.posterior import SMALLEST, Posterior
+from cartoonists.paths.schedules import NoiseSchedule
+from cartoonists.paths.solvers import Halving
 from cartoonists.schedulers.base import EndsAtLogSNR
 from cartoonists.schedulers.tables import SchedulerError
 from cartoonists.schedulers.variance import Calibration, IsotropicVariance
@@ -19,10 +23,6 @@ from cartoonists.schedulers.walks import (
     Walk,
     noise_estimate,
 )
-from cartoonists.schedules import NoiseSchedule
-from cartoonists.solvers import Halving
-from cartoonists.stein import SMALLEST, Posterior
-from cartoonists.tracking import Look, _log_normal, _sum_of_squares
 
 LEAST_STEPS = 32  # of a calibration: a coarser pilot ends in samples of another spread
 LEAST_SAMPLES = 12  # for control variates
@@ -45,8 +45,8 @@ class Calibrated(EndsAtLogSNR):
     """A scheduler whose steps have the variance of `AncestralKernel`, from the posterior c(λ).
 
     c comes from ``calibrate``, from ``load_calibration``, or is set: ``variance`` takes a function
-    of λ (`IsotropicVariance.gaussian` for Gaussian data) or a `cartoonists.stein.Posterior`.
-    Without any it is 0.
+    of λ (`IsotropicVariance.gaussian` for Gaussian data) or a `Posterior`
+    (`cartoonists.density.posterior`).  Without any it is 0.
     """
 
     def __init__(self, source_class, config, **own):
@@ -138,7 +138,7 @@ class _Table:
 
     def __init__(self, pilot: _Pilot):
         if not pilot.clean:
-            raise SchedulerError("calibrate: the function given did not run the pipeline to its end")
+            raise SchedulerError("calibrate: the function did not run the pipeline to its end")
         self.pilot = pilot
         self.errors: list[dict[float, Tensor]] = []
 
@@ -266,10 +266,10 @@ class TrackedScheduler(Calibrated):
         image = pipe(prompt, num_inference_steps=50).images[0]
         pipe.scheduler.log_density
 
-    One step λ → μ draws from `cartoonists.tracking.AncestralKernel` and adds
-    ``log p(x_μ|x_λ) - log q(x_λ|x_μ)`` (the path ratio, `cartoonists.tracking`): at no evaluation of
-    the network, and formed on the sample as the pipeline holds it, fp16 included.  The network's
-    output is taken as it arrives, so with guidance the density is that of the guided chain.
+    One step λ → μ draws from `cartoonists.density.ancestral.AncestralKernel` and adds
+    ``log p(x_μ|x_λ) - log q(x_λ|x_μ)``, the path ratio: at no evaluation of the network,
+    and formed on the sample as the pipeline holds it, fp16 included.  The network's output is taken
+    as it arrives, so with guidance the density is that of the guided chain.
 
     A run that starts from an image (``add_noise``, ``scale_noise``, a later timestep) has no prior:
     then ``log_density`` is the path ratio alone, log p(x_end)/p(x_start), and a warning says so.

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cartoonists.artifacts import write_json
-from cartoonists.bases import Pixels
-from cartoonists.stein import SMALLEST, Posterior
+from cartoonists.density.posterior import SMALLEST, Posterior
+from cartoonists.files.artifacts import write_json
+from cartoonists.paths.bases import Pixels
 
 FORMAT = "cartoonists calibration 1"
 

@@ -1,8 +1,8 @@
 """How a sample moves from one noise level to the next, given x̂_0 there.
 
 A walk is made for one run of a pipeline.  In ``y = x/α`` every deterministic sampler obeys
-``y' = ½ η (x̂_0 - y)`` in logSNR time (`cartoonists.processes`, u = f x + ½ g² η s): η = 1 is the
-PF-ODE (DDIM, and Euler's method for a flow), η = 2 the HD-ODE, η(strength) density guidance.
+``y' = ½ η (x̂_0 - y)`` in logSNR time, as do processes with ``u = f x + ½ g² η s``: η = 1 is the PF-ODE
+ (DDIM, and Euler's method for a flow), η = 2 the HD-ODE, η(strength) density guidance.
 """
 
 import math
@@ -13,12 +13,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from cartoonists.processes import per_sample
-from cartoonists.schedules import NoiseSchedule
-from cartoonists.scores import ScoreModel, _dot
-from cartoonists.stein import Posterior
-from cartoonists.streams import Streams
-from cartoonists.tracking import AncestralKernel, Look
+from cartoonists.density.ancestral import AncestralKernel, Look
+from cartoonists.density.posterior import Posterior
+from cartoonists.paths.processes import per_sample
+from cartoonists.paths.schedules import NoiseSchedule
+from cartoonists.paths.scores import ScoreModel, _dot
+from cartoonists.paths.streams import Streams
 
 NOISE = -10.0  # below this λ x is noise alone, and η acts as 1: from t = 1 of a flow λ goes by an ∞
 
@@ -36,9 +36,7 @@ class PipelineVariable(ScoreModel):
         raise NotImplementedError("score_and_hvp: the pipeline calls the network")
 
 
-def held_step(
-    at: Look, cleaner: float, rate: Tensor | float, schedule: NoiseSchedule
-) -> Tensor:
+def held_step(at: Look, cleaner: float, rate: Tensor | float, schedule: NoiseSchedule) -> Tensor:
     """x at the cleaner level by ``y' = ½ η (x̂_0 - y)`` with x̂_0 held, ``[batch, *shape]``.
 
     ``y_μ = x̂_0 + (y_λ - x̂_0) exp(-η (μ - λ)/2)``, here as
@@ -89,7 +87,7 @@ class Walk(ABC):
     def move(self, at: Look, cleaner: float) -> Tensor:
         """x at a cleaner level."""
 
-    def passed(self, at: Look, x: Tensor, cleaner: float) -> None:
+    def passed(self, at: Look, x: Tensor, cleaner: float) -> None:  # noqa: B027 (a hook)
         """Told of every move: from where, to x at ``cleaner``."""
 
     def carry(self, at: Look, x: Tensor, logsnr: float) -> Look:
@@ -188,7 +186,9 @@ class RenoisingWalk(Walk):
 
     def move(self, at, cleaner):
         self._drawn = self.noise.normal(self.clean.shape[1:]).to(self.clean)
-        return self.schedule.alpha(cleaner) * self.clean + self.schedule.sigma(cleaner) * self._drawn
+        return (
+            self.schedule.alpha(cleaner) * self.clean + self.schedule.sigma(cleaner) * self._drawn
+        )
 
     def _compare(self, at: Look, noise: Tensor) -> Tensor:
         error = at.denoised - self.clean
