@@ -1,8 +1,8 @@
 """How a sample moves from one noise level to the next, given x̂_0 there.
 
 A walk is made for one run of a pipeline.  In ``y = x/α`` every deterministic sampler obeys
-``y' = ½ η (x̂_0 - y)`` in logSNR time, as do processes with ``u = f x + ½ g² η s``: η = 1 is the PF-ODE
- (DDIM, and Euler's method for a flow), η = 2 the HD-ODE, η(strength) density guidance.
+``y' = ½ η (x̂_0 - y)`` in logSNR time, as do processes with ``u = f x + ½ g² η s``: η = 1 is the
+PF-ODE (DDIM, and Euler's method for a flow), η = 2 the HD-ODE, η(strength) density guidance.
 """
 
 import math
@@ -96,10 +96,17 @@ class Walk(ABC):
 
 
 class FlowWalk(Walk):
-    """The PF-ODE: no noise."""
+    """The PF-ODE, in steps of order 2: x̂_0 goes on linearly in λ (Lu et al., 2022, 2M)."""
+
+    before: Look | None = None
 
     def move(self, at, cleaner):
-        return held_step(at, cleaner, 1.0, self.schedule)
+        ahead, before = at, self.before
+        if before is not None:
+            share = 0.5 * (cleaner - at.logsnr) / (at.logsnr - before.logsnr)
+            ahead = replace(at, denoised=torch.lerp(before.denoised, at.denoised, 1 + share))
+        self.before = at
+        return held_step(ahead, cleaner, 1.0, self.schedule)
 
 
 class GuidedWalk(Walk):
