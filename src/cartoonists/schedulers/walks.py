@@ -75,13 +75,17 @@ class Walk(ABC):
             at = self.carry(at, self._moved(at, stop, dtype), stop)
             self.seen[stop] = at.z
         if math.isinf(cleaner):
-            return at.denoised
+            return self.last(at)
         return self._moved(at, cleaner, dtype)
 
     def _moved(self, at: Look, cleaner: float, dtype: torch.dtype) -> Tensor:
         x = self.move(at, cleaner).to(dtype).to(at.z)  # what the pipeline will hold
         self.passed(at, x, cleaner)
         return x
+
+    def last(self, at: Look) -> Tensor:
+        """What leaves the pipeline after the last level."""
+        return at.denoised
 
     @abstractmethod
     def move(self, at: Look, cleaner: float) -> Tensor:
@@ -96,17 +100,39 @@ class Walk(ABC):
 
 
 class FlowWalk(Walk):
-    """The PF-ODE, in steps of order 2: x̂_0 goes on linearly in λ (Lu et al., 2022, 2M)."""
+    """The PF-ODE, in steps of order 2, to x_0 itself.
+
+    x̂_0 goes on from the last two evaluations as ``a + b u²``, ``u = σ/α`` (the noise over the
+    signal, squared: towards the data E[x_0|x] of smooth densities moves so), for which the ODE has
+    the solution ``y = a - b u² + C u``; it ends at u = 0 in a.
+    """
 
     before: Look | None = None
+    slope: Tensor | float = 0.0
 
     def move(self, at, cleaner):
-        ahead, before = at, self.before
-        if before is not None:
-            share = 0.5 * (cleaner - at.logsnr) / (at.logsnr - before.logsnr)
-            ahead = replace(at, denoised=torch.lerp(before.denoised, at.denoised, 1 + share))
+        self._compare(at)
+        noise = noise_estimate(at, self.schedule)
+        if self.before is not None:
+            noise = noise + 2 * self.slope * math.exp(-0.5 * at.logsnr)
+        clean = self._limit(at) - self.slope * math.exp(-cleaner)
         self.before = at
-        return held_step(ahead, cleaner, 1.0, self.schedule)
+        return self.schedule.alpha(cleaner) * clean + self.schedule.sigma(cleaner) * noise
+
+    def last(self, at):
+        self._compare(at)
+        return self._limit(at)
+
+    def _compare(self, at: Look) -> None:
+        if self.before is not None:
+            span = math.exp(-self.before.logsnr) - math.exp(-at.logsnr)
+            self.slope = (self.before.denoised - at.denoised) / span
+
+    def _limit(self, at: Look) -> Tensor:
+        """a, x̂_0 without noise."""
+        if self.before is None:
+            return at.denoised
+        return at.denoised - self.slope * math.exp(-at.logsnr)
 
 
 class GuidedWalk(Walk):
