@@ -1,6 +1,7 @@
 """The side of a scheduler that diffusers pipelines see: config, timesteps, one call a step."""
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -61,6 +62,12 @@ class PipelineScheduler(SchedulerMixin, ConfigMixin):
         source_class, values = resolve(plain, overrides, sorted(ours))
         own = {k: kwargs.get(k, config.get(k, default)) for k, default in cls.own.items()}
         scheduler = cls(source_class, values, **own)
+        if values.get("clip_sample"):
+            warnings.warn(
+                "clip_sample: True found, so x̂_0 is clipped, as the config's own scheduler does; "
+                "set clip_sample=False for what the network says",
+                stacklevel=2,
+            )
         return (scheduler, {}) if return_unused_kwargs else scheduler
 
     def _build(self) -> None:

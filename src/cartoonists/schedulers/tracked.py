@@ -204,7 +204,7 @@ class TrackedWalk(AncestralWalk):
         self.prior = torch.zeros(len(first.z), dtype=torch.float64, device=first.z.device)
         if drawn:
             self.prior = log_marginal(first, schedule)
-        self._halving = Halving(self.prior)
+        self._begin, self._halving = first.z, Halving(self.prior)
 
     def passed(self, at, x, cleaner):
         if cleaner > self.end:

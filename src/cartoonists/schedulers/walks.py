@@ -20,7 +20,7 @@ from cartoonists.paths.schedules import NoiseSchedule
 from cartoonists.paths.scores import ScoreModel, _dot
 from cartoonists.paths.streams import Streams
 
-NOISE = -10.0  # below this λ x is noise alone, and η acts as 1: from t = 1 of a flow λ goes by an ∞
+NOISE = -10.0  # where η begins to act in a step from pure noise, λ = -∞, as t = 1 of a flow
 
 
 class PipelineVariable(ScoreModel):
@@ -43,7 +43,8 @@ def held_step(at: Look, cleaner: float, rate: Tensor | float, schedule: NoiseSch
     ``x_μ = α_μ x̂_0 + σ_μ exp(-(η - 1)(μ - λ)/2) ε̂`` with ``ε̂ = (x_λ - α_λ x̂_0)/σ_λ``, which holds
     at λ = -∞ too.  η = ``rate``, a number or one a sample.  Exact for constant x̂_0; of order 1.
     """
-    span = cleaner - max(at.logsnr, min(cleaner, NOISE))
+    start = min(cleaner, NOISE) if math.isinf(at.logsnr) else at.logsnr
+    span = cleaner - start
     factor = torch.exp(torch.as_tensor(-0.5 * span * (rate - 1.0), dtype=at.z.dtype))
     noise = per_sample(factor.to(at.z.device), at.z) * noise_estimate(at, schedule)
     return schedule.alpha(cleaner) * at.denoised + schedule.sigma(cleaner) * noise
