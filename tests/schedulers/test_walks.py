@@ -83,7 +83,7 @@ def test_high_density_samples_are_those_of_the_library_in_the_limit(family):
         begin, end = scheduler.table.logsnrs[0], scheduler.logsnr_end
         target = mixture(8, LEVELS[family][0](begin, end))
         expected = sample_high_density(
-            target, 8, 200, begin, solver="rk4", divergence="none"
+            target, 8, 80, begin, solver="rk4", divergence="none"
         )  # fmt: skip
         draw(scheduler, target, expected.x_switch)
         errors.append(float((scheduler.sample - expected.x).abs().max()))
@@ -115,7 +115,7 @@ def test_guided_samples_are_those_of_the_library_in_the_limit(family, strength):
         begin, end = scheduler.table.logsnrs[0], scheduler.logsnr_end
         target = mixture(8, kind(begin, end))
         x = rescale_latent(target, target.sample_prior(Streams(range(8), "prior")))
-        expected = sample_guided(target, 8, 300, quantile, track=False, solver="rk4").x
+        expected = sample_guided(target, 8, 80, quantile, track=False, solver="rk4").x
         draw(scheduler, target, x)
         errors.append(float((scheduler.sample - expected).abs().max()))
     assert errors[-1] < 0.05 and 0.8 < order(errors) < 1.3, errors

@@ -7,9 +7,12 @@ a mode of what can still become of a noisy sample, `DensityGuidanceScheduler` st
 up or down.  May import from ``models`` and the rooms below it.
 """
 
+import contextlib
+
 from cartoonists.models._torchvision import import_torchvision
 
-import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
+with contextlib.suppress(ModuleNotFoundError):  # diffusers does without
+    import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
 
 from cartoonists.schedulers.controlled import (  # noqa: E402  (after the line above)
     DensityGuidanceScheduler,
