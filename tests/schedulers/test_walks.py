@@ -187,6 +187,18 @@ def test_increments_add_up_to_the_log_density():
     assert (scheduler.log_density_error > 0).all()
 
 
+def test_a_flow_that_starts_from_an_image_starts_where_it_is_told():
+    scheduler = TrackedScheduler.from_config({"shift": 3.0})
+    scheduler.set_timesteps(10)
+    scheduler.set_begin_index(4)
+    image, noise, t = torch.zeros(2, 16), torch.ones(2, 16), scheduler.timesteps[4]
+    x = scheduler.scale_noise(image, t[None], noise)
+    torch.testing.assert_close(x, scheduler.sigmas[4].expand_as(x))
+    with pytest.warns(UserWarning, match="path ratio alone"):
+        scheduler.step(x, t, x)
+    assert scheduler.step_index == 5 and (scheduler._walk.prior == 0).all()
+
+
 def test_a_reused_seed_is_told_once():
     target = mixture(16)
     scheduler = TrackedScheduler.from_config(PLAIN)

@@ -20,7 +20,7 @@ from cartoonists.schedulers.walks import Walk
 CLOSE = 1e-5  # relative, of a timestep that a pipeline has cast
 
 
-class PipelineScheduler(SchedulerMixin, ConfigMixin):
+class PipelineScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     """A drop-in for the scheduler of a diffusers pipeline.
 
     Made by ``from_config(pipe.scheduler.config, …)`` from any config that ``tables`` knows.  Sample
@@ -42,7 +42,8 @@ class PipelineScheduler(SchedulerMixin, ConfigMixin):
         self.timesteps = torch.arange(int(config["num_train_timesteps"]) - 1, -1, -1)
         self.num_inference_steps: int | None = None
         self._build()
-        self._begin = self._position = None
+        self._begin: int | None = None
+        self._position: int | None = None
         self._from_data = False
         self._walk: Walk | None = None
 
@@ -190,7 +191,22 @@ class PipelineScheduler(SchedulerMixin, ConfigMixin):
         """The walk of a run that starts at step ``index`` with what is known there."""
 
     def _check(self, sample: Tensor) -> None:
-        """Told of what the pipeline gives to a step, before it is used."""
+        """Compare what the pipeline gives to a step with what it was given by the last one.
+
+        A pipeline that doubles its batch inside (DiT, guided) gives the first half twice, and the
+        first half counts.  Anything else is a change of the chain.
+        """
+        if self._position is None:
+            self._kept: int | None = None
+            self._changed = False
+            return
+        returned, half = self._returned, len(sample) // 2
+        if torch.equal(sample, returned):
+            return
+        if torch.equal(sample, torch.cat([returned[:half]] * 2)):
+            self._kept = half
+        else:
+            self._changed = True
 
     def _finished(self) -> None:
         """Told of the end of a run."""
@@ -235,18 +251,15 @@ class EndsAtLogSNR(PipelineScheduler):
     @property
     def sample(self) -> Tensor:
         """x at ``logsnr_end``, ``[batch, …]``, in the pipeline's own layout."""
-        return self._seen(self._run_end if self._walk is not None else math.nan)
+        return self._seen(None)
 
-    def _seen(self, logsnr: float) -> Tensor:
-        if self._walk is None or logsnr not in self._walk.seen:
-            raise SchedulerError(
-                f"sample: none yet at logSNR {logsnr:g}; run the pipeline to its end first"
-            )
-        return self._walk.seen[logsnr][: self._rows()]
-
-    def _rows(self) -> int | None:
-        """How many of the samples count."""
-        return None
+    def _seen(self, logsnr: float | None) -> Tensor:
+        if self._walk is None:
+            raise SchedulerError("sample: none yet; run the pipeline first")
+        logsnr = self._run_end if logsnr is None else logsnr
+        if logsnr not in self._walk.seen:
+            raise SchedulerError(f"sample: the run did not pass logSNR {logsnr:g}")
+        return self._walk.seen[logsnr][: self._kept]
 
 
 def _without_variance(output: Tensor, sample: Tensor) -> Tensor:
@@ -266,5 +279,6 @@ def _close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE)
 
 
-def _subclasses(cls: type) -> set[type]:
-    return {cls}.union(*(_subclasses(child) for child in cls.__subclasses__()))
+def _subclasses(cls: type) -> set[Any]:
+    children: list[type] = cls.__subclasses__()
+    return {cls}.union(*(_subclasses(child) for child in children))

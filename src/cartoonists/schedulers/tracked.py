@@ -61,8 +61,10 @@ class Calibrated(EndsAtLogSNR):
 
     @variance.setter
     def variance(self, value: Posterior | Callable[[float], float] | None) -> None:
-        given = value is None or isinstance(value, Posterior)
-        self.posterior = value if given else IsotropicVariance(value)  # type: ignore[assignment]
+        if value is None or isinstance(value, Posterior):
+            self.posterior = value
+        else:
+            self.posterior = IsotropicVariance(value)
         self.calibration = value if isinstance(value, Calibration) else None
 
     def calibrate(self, run: Callable[[], object]) -> Calibration:
@@ -277,8 +279,6 @@ class TrackedScheduler(Calibrated):
     """
 
     def _walk_from(self, first, index):
-        self._spoilt: str | None = None
-        self._kept: int | None = None
         self._warn_of_reuse(first.z)
         drawn = index == 0 and not self._from_data
         if not drawn:
@@ -293,38 +293,25 @@ class TrackedScheduler(Calibrated):
         )
 
     def _warn_of_reuse(self, x: Tensor) -> None:
-        used = self.__dict__.setdefault("_used", {})
-        before = used.setdefault(self.seed, x[:1])  # type: ignore[attr-defined]
-        if before.shape == x[:1].shape and not torch.equal(before.to(x), x[:1]):
-            _warn_once(
-                self, "seed",
-                f"seed: {self.seed} is used again with other latents, and so is its path "  # type: ignore[attr-defined]
-                "noise; set scheduler.seed for samples that are independent",
-            )  # fmt: skip
-
-    def _check(self, sample):
-        if self._calibrating is not None or self._position is None:
+        """Of a second run in a row with the same path noise and another start."""
+        seed, before = self.__dict__.get("_used", (None, None))
+        self._used = (self.seed, x[:1])  # type: ignore[attr-defined]
+        if seed != self._used[0] or before.shape != x[:1].shape or torch.equal(before, x[:1]):
             return
-        returned, half = self._returned, len(sample) // 2
-        if torch.equal(sample, returned):
-            return
-        first = returned[:half]
-        if 2 * half == len(sample) and torch.equal(sample, torch.cat([first, first])):
-            self._kept = half  # a pipeline that doubles its batch inside (DiT, guided)
-        else:
-            self._spoilt = (
-                "log_density: the pipeline or a callback changed the sample between two steps "
-                "(inpainting does), so that what was drawn is not the chain that was tracked"
-            )
-
-    def _rows(self):
-        return self._kept
+        _warn_once(
+            self, "seed",
+            f"seed: {seed} is used again with other latents, and so is its path noise; set "
+            "scheduler.seed for samples that are independent",
+        )  # fmt: skip
 
     def _tracked(self) -> TrackedWalk:
         if not isinstance(self._walk, TrackedWalk) or self._walk.end not in self._walk.seen:
             raise SchedulerError("log_density: none yet; run the pipeline to its end first")
-        if self._spoilt:
-            raise SchedulerError(self._spoilt)
+        if self._changed:
+            raise SchedulerError(
+                "log_density: the pipeline or a callback changed the sample between two steps "
+                "(inpainting does), so that what was drawn is not the chain that was tracked"
+            )
         return self._walk
 
     @property
