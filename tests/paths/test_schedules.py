@@ -2,9 +2,14 @@ import pytest
 import torch
 
 from cartoonists import VE, VP, DiscreteVP
-from cartoonists.paths.schedules import uniform_grid
+from cartoonists.paths.schedules import RectifiedFlow, uniform_grid
 
 LEVELS = [-9.5, -3.0, 0.0, 2.5, 9.0]
+
+
+@pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
+def schedule(request):
+    return request.param()
 
 
 @pytest.mark.parametrize("logsnr", LEVELS)
@@ -41,6 +46,15 @@ def test_transitions_compose(schedule):
 def test_transition_from_clean_data_has_the_marginal_variance(schedule):
     _, variance = schedule.transition(0.5, 60.0)
     assert variance.item() == pytest.approx(schedule.sigma2(0.5).item(), rel=1e-12)
+
+
+def test_pure_noise_of_a_flow_is_at_minus_infinity():
+    """x_t = (1 - t) x_0 + t ε at t = 1, and the step from there to t = 1/4."""
+    schedule, end = RectifiedFlow(), -float("inf")
+    assert (schedule.alpha(end).item(), schedule.sigma2(end).item()) == (0.0, 1.0)
+    logsnr = 2 * torch.tensor(3.0).log()
+    assert schedule.alpha(logsnr).item() == pytest.approx(0.75)
+    assert [float(v) for v in schedule.transition(end, logsnr)] == pytest.approx([0.0, 1.0])
 
 
 def test_discrete_table_maps_its_own_logsnrs_to_its_timesteps():

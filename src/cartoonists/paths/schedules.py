@@ -133,6 +133,23 @@ class VE(NoiseSchedule):
         return torch.zeros_like(_time(logsnr))
 
 
+class RectifiedFlow(NoiseSchedule):
+    """The straight path of flow matching, ``x_t = (1 - t) x_0 + t ε`` (Liu et al., 2023).
+
+    With λ = 2 log((1 - t)/t): ``α = 1 - t = sigmoid(λ/2)``, ``σ = t = sigmoid(-λ/2)``, ``f = σ/2``.
+    t = 1, pure noise, is λ = -∞, where α = 0 and σ = 1.
+    """
+
+    def alpha(self, logsnr: Time) -> Tensor:
+        return torch.sigmoid(0.5 * _time(logsnr))
+
+    def sigma2(self, logsnr: Time) -> Tensor:
+        return torch.sigmoid(-0.5 * _time(logsnr)).square()
+
+    def f(self, logsnr: Time) -> Tensor:
+        return 0.5 * torch.sigmoid(-0.5 * _time(logsnr))
+
+
 class DiscreteVP(VP):
     """The variance-preserving schedule of a discrete DDPM table (Ho et al., 2020).
 
