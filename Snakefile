@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(CLONE, "workflow"))
 from attempts import grows
 from chunks import chunk_files, chunk_range
 from figures import figure, figures
-from plan import environment, stems, topics, use_clone
+from plan import environment, stems, topics, use_clone, use_python_of_path
 from validation import checked_models, has_classifier
 
 MODELS = checked_models(config)
@@ -27,6 +27,7 @@ IN_DEPTH = {name: MODELS[name] for name in MODELS if name not in config["briefly
 CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 
 use_clone(CLONE)
+use_python_of_path()
 GPU = int(config["execution"]["device"].startswith("cuda"))  # of jobs that run networks
 ENVIRONMENT = environment(config["execution"]["device"])
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}

@@ -44,7 +44,7 @@ rule notebooks:
         drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties",
     shell:
         "jupyter nbconvert --to html --embed-images --TagRemovePreprocessor.enabled=True"
-        " {params.drop} --output-dir results/notebooks {input} 2> {log}"
+        " {params.drop} --output-dir results/notebooks {input:q} 2> {log:q}"
 
 
 use rule job from explorer as explorer with:
@@ -107,5 +107,5 @@ rule report:
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
     shell:
-        "snakemake --snakefile {params.snakefile} --configfile {input.config}"
-        " --workflow-profile none --nolock --report {output} {input.everything} > {log} 2>&1"
+        "snakemake --snakefile={params.snakefile:q} --configfile {input.config:q}"
+        " --workflow-profile none --nolock --report {output:q} {input.everything:q} > {log:q} 2>&1"
