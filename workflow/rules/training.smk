@@ -9,6 +9,32 @@ rule train:
         expand("results/training/{name}.safetensors", name=TRAINING),
 
 
+rule own_data:
+    """Images of one's own, to train on and held out, and beside them what was done to each."""
+    output:
+        arrays="results/{dataset}/pictures.npz",
+        table="results/{dataset}/pictures.csv",
+    log:
+        "results/logs/{dataset}/own_data.log",
+    benchmark:
+        "results/benchmarks/{dataset}/own_data.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        # the trainings of a data set agree on these (workflow/validation.py)
+        data=lambda w: [
+            (s["data"], s["architecture"]["channels"], s["architecture"]["size"])
+            for name, s in TRAINING.items()
+            if name.startswith(f"{w.dataset}/") and "data" in s
+        ][0],
+        code=code_hash("workflow/scripts/own_data.py"),
+    script:
+        "../scripts/own_data.py"
+
+
 rule train_model:
     """One training: weights, card, and the loss by noise level."""
     input:
@@ -17,6 +43,11 @@ rule train_model:
             f"results/training/{w.dataset}/{start}.safetensors"
             for start in [TRAINING[f"{w.dataset}/{w.model}"]["start"]]
             if start
+        ],
+        own=lambda w: [
+            f"results/{w.dataset}/pictures.npz"
+            for settings in [TRAINING[f"{w.dataset}/{w.model}"]]
+            if "data" in settings
         ],
     output:
         weights="results/training/{dataset}/{model}.safetensors",
