@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cartoonists.density.guidance import sample_guided
     from cartoonists.density.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
     from cartoonists.density.modes import track_modes
     from cartoonists.density.sampling import sample_high_density
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
 
 _HOMES = {
+    "density.guidance": ("sample_guided",),
     "density.likelihood": ("bits_per_dim", "elbo", "ode_log_density", "sample_ode"),
     "density.modes": ("track_modes",),
     "density.sampling": ("sample_high_density",),
@@ -43,6 +45,8 @@ __all__ = [
     "elbo",
     "load_model",
     "ode_log_density",
+    "sample_guided",
+    "sample_guided",
     "sample_high_density",
     "sample_ode",
     "track_modes",

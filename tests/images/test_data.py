@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cartoonists.own_data import held_out_images
 from written_data import idx, write_fashion
 
 from cartoonists.images import data

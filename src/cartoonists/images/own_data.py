@@ -45,7 +45,7 @@ Part = Pictures | ImageSet
 def parts(place: str | Path) -> dict[str, Part]:
     """What is found at a place: its parts *train* and *test*, or *all* where it has no parts.
 
-    A folder of pictures (`cartoonists.images.picture_files.find_pictures`), its parts as subfolders ``train``
+    A folder of pictures (`find_pictures`), its parts as subfolders ``train``
     and ``test`` (``val`` where there is no ``test``); an ``.npy`` or ``.npz`` file; an IDX file or
     a folder of them; a folder of CIFAR's binary version or of its version for Python
     (`cartoonists.images.arrays`).  Raises DataError, one line that names the file.
