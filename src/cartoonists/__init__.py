@@ -11,6 +11,8 @@ pyproject.toml): ``files``; ``paths`` and ``statistics``; ``density`` and ``imag
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cartoonists.models._torchvision import watch_for_torchvision
+
 if TYPE_CHECKING:
     from cartoonists.density.guidance import sample_guided
     from cartoonists.density.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
@@ -52,6 +54,9 @@ __all__ = [
     "track_modes",
     "track_reverse_sde",
 ]
+
+
+watch_for_torchvision()
 
 
 def __getattr__(name: str) -> Any:

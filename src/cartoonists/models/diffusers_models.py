@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.edm_models import EDMNetwork, edm_schedule
 from cartoonists.models.image_models import (
     ImageModel,
@@ -177,7 +176,6 @@ def load_component(folder: Path, name: str, kind: str) -> nn.Module:
     if found != kind:
         raise CheckpointError(f"{place}: a {found} found, allowed: {kind}")
     refuse_pickles(place)
-    import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
     import diffusers
 
     try:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.image_models import (
     ImageModel,
     as_column,
@@ -118,7 +117,6 @@ def load_edm(
 
 
 def _network(weights: Path, architecture: dict) -> nn.Module:
-    import_torchvision()
     from diffusers import UNet2DModel
 
     try:
