@@ -43,7 +43,11 @@ def environment(device: str) -> str:
 
 
 def use_clone(clone: str) -> None:
-    """Jobs import the library of this clone and run one thread each, unless the caller set more."""
+    """Jobs import the library of this clone and run one thread each, unless the caller set more.
+
+    They draw into files and notebooks, whatever window the caller has Matplotlib draw into.
+    """
+    os.environ.pop("MPLBACKEND", None)
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(threads, PYTHONPATH=os.path.join(clone, "src"))
 
