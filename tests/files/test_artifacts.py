@@ -158,7 +158,7 @@ def committed(folder: Path, place: str) -> str:
 
 @pytest.mark.parametrize("place", ["venv/site-packages", "vendored", "src"])
 def test_the_revision_is_never_that_of_the_repository_around_the_package(tmp_path, place):
-    """In an environment inside it, as a copy that it tracks, and as an untracked one at our place."""
+    """In an environment inside it, as a copy that it tracks, untracked at the same place."""
     folder = tmp_path / place
     folder.mkdir(parents=True)
     (tmp_path / "theirs.txt").touch()

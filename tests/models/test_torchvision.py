@@ -1,4 +1,4 @@
-"""torchvision beside a CPU build of PyTorch, and its absence, are nothing that a user must know of."""
+"""A user need not know of torchvision: beside a CPU build of PyTorch, or where it is absent."""
 
 import os
 import subprocess

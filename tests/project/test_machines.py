@@ -67,17 +67,20 @@ def test_nothing_in_a_shell_command_is_unquoted():
 
 
 def test_jobs_find_an_interpreter_whose_path_needs_quotes(tmp_path):
-    sys.path.insert(0, str(CLONE / "workflow"))
     folder = tmp_path / "-a (b) ü"
     folder.mkdir()
     environment = folder / "environment"
     environment.symlink_to(sys.prefix)
-    code = (
-        "import os, subprocess, sys; sys.path.insert(0, 'workflow'); import plan; before = sys.prefix;"
-        "plan.use_python_of_path();"
-        "done = subprocess.run(sys.executable + ' -c \"import sys; print(sys.prefix)\"', shell=True,"
-        " capture_output=True, text=True); print(done.stdout.strip() == before, sys.executable)"
-    )
+    code = """
+import subprocess, sys
+sys.path.insert(0, "workflow")
+import plan
+before = sys.prefix
+plan.use_python_of_path()
+ask = sys.executable + " -c 'import sys; print(sys.prefix)'"
+done = subprocess.run(ask, shell=True, capture_output=True, text=True)
+print(done.stdout.strip() == before, sys.executable)
+"""
     done = subprocess.run(
         [environment / "bin" / "python", "-c", code], cwd=CLONE, capture_output=True, text=True
     )
