@@ -48,7 +48,6 @@ __all__ = [
     "load_model",
     "ode_log_density",
     "sample_guided",
-    "sample_guided",
     "sample_high_density",
     "sample_ode",
     "track_modes",
