@@ -85,3 +85,14 @@ print(done.stdout.strip() == before, sys.executable)
         [environment / "bin" / "python", "-c", code], cwd=CLONE, capture_output=True, text=True
     )
     assert done.stdout.split() == ["True", "python"], done.stderr
+
+
+def test_jobs_draw_into_no_window(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "workflow"))
+    import plan
+
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONPATH"):
+        monkeypatch.setenv(name, "1")  # restored afterwards, as the next is
+    monkeypatch.setenv("MPLBACKEND", "TkAgg")
+    plan.use_clone(str(CLONE))
+    assert "MPLBACKEND" not in os.environ
