@@ -9,17 +9,13 @@ rule train:
         expand("results/training/{name}.safetensors", name=TRAINING),
 
 
-rule own_data:
+use rule job from own_data as own_data with:
     """Images of one's own, to train on and held out, and beside them what was done to each."""
     output:
         arrays="results/{dataset}/pictures.npz",
         table="results/{dataset}/pictures.csv",
-    log:
-        "results/logs/{dataset}/own_data.log",
-    benchmark:
-        "results/benchmarks/{dataset}/own_data.tsv"
-    conda:
-        ENVIRONMENT
+    pathvars:
+        job="{dataset}/own_data",
     resources:
         mem_mb=grows(4000),
         runtime=grows(60),
@@ -30,9 +26,6 @@ rule own_data:
             for name, s in TRAINING.items()
             if name.startswith(f"{w.dataset}/") and "data" in s
         ][0],
-        code=code_hash("workflow/scripts/own_data.py"),
-    script:
-        "../scripts/own_data.py"
 
 
 rule train_model:
