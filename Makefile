@@ -11,6 +11,11 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# Snakemake, Jupyter and Matplotlib keep files at home; where nothing can be written there, in the clone.
+ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME" && test -w "$$HOME/.cache" && echo yes),yes)
+export HOME := $(CURDIR)/.home
+endif
+
 .PHONY: figures test lint docs readme clean
 
 figures: $(STAMP)
@@ -44,5 +49,5 @@ readme: $(STAMP)
 	python workflow/readme.py
 
 clean:
-	rm -rf $(VENV) .snakemake site
+	rm -rf $(VENV) .home .snakemake site
 	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -7,6 +7,8 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 CLONE = str(workflow.current_basedir)  # also where this is another workflow's module
+if not os.path.isdir(CLONE):
+    sys.exit(f"{CLONE}: no local clone, which its scripts and models need (docs/how-to/module.md)")
 
 
 configfile: os.path.join(CLONE, "config.yaml")
@@ -20,7 +22,7 @@ from applicability import lines
 from attempts import grows
 from chunks import chunk_files, chunk_range
 from figures import figure, figures
-from plan import environment, stems, topics, use_clone
+from plan import environment, stems, topics, use_clone, use_python_of_path
 from validation import checked_models, has_classifier, unfit
 
 MODELS = checked_models(config)
@@ -32,6 +34,7 @@ BLURRED = [name for name in IN_DEPTH if ("blur", name) not in UNFIT]
 CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
 
 use_clone(CLONE)
+use_python_of_path()
 GPU = int(config["execution"]["device"].startswith("cuda"))  # of jobs that run networks
 ENVIRONMENT = environment(config["execution"]["device"])
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}

@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cartoonists import VP, NetworkScore
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.execution import Execution
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -41,7 +40,6 @@ class SizedUNet(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        import_torchvision()
         from diffusers import UNet2DModel
 
         self.unet = UNet2DModel(

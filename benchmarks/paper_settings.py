@@ -11,16 +11,12 @@ import math
 import time
 from pathlib import Path
 
+import diffusers
 import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from cartoonists import load_model
-from cartoonists.models._torchvision import import_torchvision
-
-import_torchvision()
-
-from diffusers import UNet2DConditionModel, UNet2DModel  # noqa: E402  (after the import above)
 
 CLONE = Path(__file__).resolve().parents[1]
 GPU_RATE = 50e12  # operations a second: assumed, not measured; an A100 peaks at 312e12 (fp16)
@@ -31,9 +27,9 @@ def repeated(block: str, attention: str, levels: int, where: int) -> tuple[str, 
     return tuple(attention if i == where else block for i in range(levels))
 
 
-def ddpm(size: int, widths: tuple[int, ...], where: int) -> UNet2DModel:
+def ddpm(size: int, widths: tuple[int, ...], where: int) -> diffusers.UNet2DModel:
     levels = len(widths)
-    return UNet2DModel(
+    return diffusers.UNet2DModel(
         sample_size=size, block_out_channels=widths, layers_per_block=2, attention_head_dim=None,
         down_block_types=repeated("DownBlock2D", "AttnDownBlock2D", levels, where),
         up_block_types=repeated("UpBlock2D", "AttnUpBlock2D", levels, levels - 1 - where),
@@ -41,8 +37,8 @@ def ddpm(size: int, widths: tuple[int, ...], where: int) -> UNet2DModel:
     )  # fmt: skip
 
 
-def ncsnpp() -> UNet2DModel:
-    return UNet2DModel(
+def ncsnpp() -> diffusers.UNet2DModel:
+    return diffusers.UNet2DModel(
         sample_size=256, block_out_channels=(128, 128, 256, 256, 256, 256, 256),
         layers_per_block=2, attention_head_dim=None, norm_num_groups=None,
         time_embedding_type="fourier", center_input_sample=True, mid_block_scale_factor=2**0.5,
@@ -51,8 +47,8 @@ def ncsnpp() -> UNet2DModel:
     )  # fmt: skip
 
 
-def adm() -> UNet2DModel:
-    return UNet2DModel(
+def adm() -> diffusers.UNet2DModel:
+    return diffusers.UNet2DModel(
         sample_size=64, block_out_channels=(192, 384, 576, 768), layers_per_block=3,
         attention_head_dim=64, num_class_embeds=1000, resnet_time_scale_shift="scale_shift",
         downsample_type="resnet", upsample_type="resnet",
@@ -61,8 +57,8 @@ def adm() -> UNet2DModel:
     )  # fmt: skip
 
 
-def stable_diffusion() -> UNet2DConditionModel:
-    return UNet2DConditionModel(
+def stable_diffusion() -> diffusers.UNet2DConditionModel:
+    return diffusers.UNet2DConditionModel(
         sample_size=96, in_channels=4, out_channels=4, cross_attention_dim=1024,
         attention_head_dim=(5, 10, 20, 20), use_linear_projection=True,
     )  # fmt: skip

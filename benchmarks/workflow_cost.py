@@ -29,8 +29,7 @@ RULE = re.compile(
 JOB = re.compile(r'^    pathvars:\n        job="([^"]+)"', re.M)
 NETWORKS = "load_model("  # in a script: diffusers is imported when a network is loaded
 ON_DEMAND = """
-from cartoonists.models._torchvision import import_torchvision
-import_torchvision()
+import cartoonists
 from diffusers import UNet2DModel
 """
 IDLE = ["-m", "snakemake", "--cores", "1", "--quiet", "all"]

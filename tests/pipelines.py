@@ -7,15 +7,11 @@ a tokenizer of whole words.
 from types import SimpleNamespace
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from cartoonists import GaussianMixture
-from cartoonists.models._torchvision import import_torchvision
-
-import_torchvision()
-
-import diffusers  # noqa: E402  (after the import above, as diffusers imports torchvision)
-import transformers  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from cartoonists import GaussianMixture  # isort: skip  (makes torchvision importable)
+import diffusers
+import transformers
 
 WORDS = 8  # of a prompt
 SIZE = 8  # of a side of latents, and of images without an autoencoder

@@ -1,18 +1,8 @@
 """Tiny random networks saved in the real format of each kind of checkpoint."""
 
+import diffusers
 import torch
 from safetensors.torch import save_file
-
-from cartoonists.models._torchvision import import_torchvision
-
-import_torchvision()
-
-from diffusers import (  # noqa: E402  (after the import above, as diffusers imports torchvision)
-    AutoencoderKL,
-    DDPMScheduler,
-    UNet2DConditionModel,
-    UNet2DModel,
-)
 
 UNET = {
     "sample_size": 8,
@@ -29,12 +19,12 @@ UNET = {
 
 def tiny_unet(**changes):
     torch.manual_seed(0)
-    return UNet2DModel(**{**UNET, **changes}).eval()
+    return diffusers.UNet2DModel(**{**UNET, **changes}).eval()
 
 
 def save_diffusers(folder, unet=None, scheduler=None, flat=False):
     """A folder as published: a pipeline, or everything side by side."""
-    unet, scheduler = unet or tiny_unet(), scheduler or DDPMScheduler()
+    unet, scheduler = unet or tiny_unet(), scheduler or diffusers.DDPMScheduler()
     unet.save_pretrained(folder if flat else folder / "unet", safe_serialization=True)
     scheduler.save_pretrained(folder if flat else folder / "scheduler")
     return unet, scheduler
@@ -43,18 +33,18 @@ def save_diffusers(folder, unet=None, scheduler=None, flat=False):
 def save_latent(folder):
     """A Stable Diffusion pipeline without its text encoder, and embeddings of two prompts."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=4, in_channels=4, out_channels=4, layers_per_block=1,
         block_out_channels=(8, 8), norm_num_groups=4, cross_attention_dim=6, attention_head_dim=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     ).eval()  # fmt: skip
-    autoencoder = AutoencoderKL(
+    autoencoder = diffusers.AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, sample_size=8, norm_num_groups=4,
         block_out_channels=(8, 8), layers_per_block=1, scaling_factor=0.5,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     ).eval()  # fmt: skip
-    scheduler = DDPMScheduler(
+    scheduler = diffusers.DDPMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         prediction_type="v_prediction",
     )  # fmt: skip

@@ -1,7 +1,8 @@
-"""What a configuration asks for: topics, environment, threads."""
+"""What a configuration asks for: topics, environment, threads, interpreter."""
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -42,6 +43,22 @@ def environment(device: str) -> str:
 
 
 def use_clone(clone: str) -> None:
-    """Jobs import the library of this clone and run one thread each, unless the caller set more."""
+    """Jobs import the library of this clone and run one thread each, unless the caller set more.
+
+    They draw into files and notebooks, whatever window the caller has Matplotlib draw into.
+    """
+    os.environ.pop("MPLBACKEND", None)
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(threads, PYTHONPATH=os.path.join(clone, "src"))
+
+
+def use_python_of_path() -> None:
+    """Let jobs find this interpreter by PATH where its own path needs quotes.
+
+    Snakemake writes ``sys.executable`` unquoted into the command of a script, which a path with a
+    space or parenthesis then breaks; a folder of PATH may have both.
+    """
+    if shlex.quote(sys.executable) != sys.executable:
+        folder = os.path.dirname(sys.executable)
+        os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
+        sys.executable = os.path.basename(sys.executable)

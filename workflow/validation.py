@@ -35,12 +35,23 @@ EXECUTION_DEFAULTS = {  # the library's own
     "compile": False,
     "batch_size": 128,
 }
-SOURCES = "bundled, path, path:<path>, url:<address>, hf:org/name@revision"
-SOURCE = re.compile(r"bundled|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+")
+SOURCES = "bundled, trained, path, path:<path>, url:<address>, hf:org/name@revision"
+SOURCE = re.compile(
+    r"bundled|trained|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+"
+)
 FOLDER = "path:"  # before a data set that is a folder of images
+DATA_SETS = ("fashion-mnist", "cifar10")  # that need no place of one's own
 FID_IMAGES = 3 * 2048 // 2 + 1  # more than 1.5 a feature dimension (images.enough_for_frechet)
 LONGEST = 250  # characters of a word in a message; paths are long
-RESERVED = ("benchmarks", "claims", "figures", "logs", "notebooks", "theory")  # under results/
+RESERVED = (
+    "benchmarks",
+    "claims",
+    "figures",
+    "logs",
+    "notebooks",
+    "theory",
+    "training",
+)  # under results/
 
 
 class ConfigError(ValueError):
@@ -120,6 +131,8 @@ def _model(name: str, config: dict) -> dict[str, Any]:
     kind, _, place = model["source"].partition(":")
     if kind == "path":
         place = place or model["path"]
+    if kind == "trained":
+        return _executed(_trained(name, config), config)
     plain = model.keys() <= {"source", "path", "sha256", "data"} and kind in ("bundled", "path")
     if plain:
         found = _checkpoint(name, {**model, "source": kind, "path": place})
@@ -131,8 +144,24 @@ def _model(name: str, config: dict) -> dict[str, Any]:
         record = f"results/{name}/model.json"
         found = {"reference": record, "sha256": model.get("sha256"), "spec": spec}
     found["data"] = model.get("data", found.get("data", name.split("/")[0]))
+    return _executed(found, config)
+
+
+def _executed(found: dict[str, Any], config: dict) -> dict[str, Any]:
     changed = {k: v for k, v in config["execution"].items() if v != EXECUTION_DEFAULTS[k]}
     return {**found, "execution": changed} if changed else found
+
+
+def _trained(name: str, config: dict) -> dict[str, Any]:
+    """A model that a rule trains first; its held-out images are those of its training."""
+    dataset = name.split("/")[0]
+    own = "data" in config["training"][name]
+    return {
+        "reference": f"results/training/{name}.safetensors",
+        "sha256": None,
+        "trained": True,
+        "data": f"{FOLDER}results/{dataset}/pictures.npz" if own else dataset,
+    }
 
 
 def _checkpoint(name: str, model: dict) -> dict[str, Any]:
@@ -189,10 +218,40 @@ def _contradictions(config: dict) -> Iterator[str]:
     for i, name in enumerate(config["run_models"]):
         if name not in config["models"]:
             yield f"run_models[{i}]: {name!r} found, {_allowed(name, config['models'])}"
+    yield from _training_contradictions(config)
     for name, model in config["models"].items():
         if name.split("/")[0] in RESERVED:
             yield f"models.{name}: found, allowed: a data set name not in {', '.join(RESERVED)}"
         yield from _model_contradictions(f"models.{name}", model)
+
+
+def _training_contradictions(config: dict) -> Iterator[str]:
+    trainings = config.get("training", {})
+    for name, model in config["models"].items():
+        if model["source"] == "trained" and name not in trainings:
+            yield f"models.{name}.source: 'trained' found, allowed: with training.{name}"
+        if model["source"] == "trained" and len(model) > 1:
+            extra = next(key for key in model if key != "source")
+            yield f"models.{name}.{extra}: found, allowed: no other key with source 'trained'"
+    places: dict[str, tuple] = {}
+    for name, settings in trainings.items():
+        dataset, place = name.split("/")[0], settings.get("data")
+        key = f"training.{name}.data"
+        if place is None and dataset not in DATA_SETS:
+            yield f"{key}: missing, allowed: path:<existing folder or file of images>"
+        if place is not None and not _is_place(place):
+            yield f"{key}: {place!r} found, allowed: path:<existing folder or file of images>"
+        network = settings["architecture"]
+        now = (place, network["channels"], network["size"])
+        if place is not None and places.setdefault(dataset, now) != now:
+            yield f"{key}: {now} found, allowed: one place, channels and size for all of {dataset}"
+        start = settings["start"]
+        if start is not None and f"{dataset}/{start}" not in trainings:
+            yield f"training.{name}.start: {start!r} found, allowed: null, or with its own training"
+
+
+def _is_place(data: str) -> bool:
+    return data.startswith(FOLDER) and Path(data.removeprefix(FOLDER)).exists()
 
 
 def _inception_contradictions(settings: dict) -> Iterator[str]:
@@ -209,7 +268,7 @@ def _inception_contradictions(settings: dict) -> Iterator[str]:
 
 def _model_contradictions(key: str, model: dict) -> Iterator[str]:
     source, data = model["source"], model.get("data", "")
-    if data.startswith(FOLDER) and not Path(data.removeprefix(FOLDER)).is_dir():
+    if data.startswith(FOLDER) and not _is_place(data):
         yield f"{key}.data: {data!r} found, allowed: a name, or path:<existing folder of images>"
     if not SOURCE.fullmatch(source):
         yield f"{key}.source: {source!r} found, allowed: {SOURCES}"

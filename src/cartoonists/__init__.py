@@ -11,7 +11,10 @@ pyproject.toml): ``files``; ``paths`` and ``statistics``; ``density`` and ``imag
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cartoonists.models._torchvision import watch_for_torchvision
+
 if TYPE_CHECKING:
+    from cartoonists.density.guidance import sample_guided
     from cartoonists.density.likelihood import bits_per_dim, elbo, ode_log_density, sample_ode
     from cartoonists.density.modes import track_modes
     from cartoonists.density.sampling import sample_high_density
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
 
 _HOMES = {
+    "density.guidance": ("sample_guided",),
     "density.likelihood": ("bits_per_dim", "elbo", "ode_log_density", "sample_ode"),
     "density.modes": ("track_modes",),
     "density.sampling": ("sample_high_density",),
@@ -43,11 +47,15 @@ __all__ = [
     "elbo",
     "load_model",
     "ode_log_density",
+    "sample_guided",
     "sample_high_density",
     "sample_ode",
     "track_modes",
     "track_reverse_sde",
 ]
+
+
+watch_for_torchvision()
 
 
 def __getattr__(name: str) -> Any:

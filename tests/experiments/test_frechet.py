@@ -15,7 +15,6 @@ from cartoonists.experiments.frechet import (
     inception_space,
 )
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models._torchvision import import_torchvision
 
 
 def blobs(n, seed, size=28, channels=1, contrast=60.0):
@@ -41,7 +40,6 @@ def test_distance_of_known_gaussians():
 
 
 def test_agrees_with_clean_fid():
-    import_torchvision()
     from cleanfid.fid import frechet_distance
 
     rng = np.random.default_rng(1)

@@ -1,6 +1,11 @@
 """Artifacts are written whole or not at all, and carry how they were made."""
 
+import os
+import shutil
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -120,3 +125,52 @@ def test_a_run_superseded_while_it_writes_changes_nothing(tmp_path):
         (tmp_path / "demo.log").unlink()
         artifacts._Claim(tmp_path / "demo.log")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.log"]
+
+
+def revision_in(folder: Path) -> str:
+    """What a copy of the package in that folder says, by a process that imports no other."""
+    shutil.copytree(Path(artifacts.__file__).parents[1], folder / "cartoonists")
+    code = (
+        "from cartoonists.files import artifacts; print(artifacts.__file__, artifacts.revision())"
+    )
+    environment = os.environ | {"PYTHONPATH": str(folder), "GIT_DIR": str(folder / "nowhere")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    file, said = done.stdout.split()
+    assert Path(file).is_relative_to(folder)
+    return said
+
+
+def committed(folder: Path, place: str) -> str:
+    """A repository with one commit, in which a package's place may be tracked; its hash."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    person = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
+    for command in (
+        ["init", "-q"], ["add", "-A", place], [*person, "commit", "-q", "--allow-empty", "-m", "x"],
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
+    command = ["git", "describe", "--always", "--abbrev=12"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("place", ["venv/site-packages", "vendored", "src"])
+def test_the_revision_is_never_that_of_the_repository_around_the_package(tmp_path, place):
+    """In an environment inside it, as a copy that it tracks, untracked at the same place."""
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    (tmp_path / "theirs.txt").touch()
+    said = revision_in(folder)
+    theirs = committed(tmp_path, "vendored" if place == "vendored" else "theirs.txt")
+    shutil.rmtree(folder / "cartoonists")
+    assert revision_in(folder) == said != theirs
+
+
+def test_the_revision_is_that_of_the_clone(tmp_path):
+    (tmp_path / "src").mkdir()
+    revision_in(tmp_path / "src")
+    ours = committed(tmp_path, "src")
+    shutil.rmtree(tmp_path / "src" / "cartoonists")
+    assert revision_in(tmp_path / "src").removesuffix("-dirty") == ours

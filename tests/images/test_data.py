@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from written_data import idx, write_fashion
 
 from cartoonists.images import data
@@ -20,13 +19,13 @@ from cartoonists.images.data import (
     DataError,
     PixelScaling,
     find_dataset,
-    held_out_images,
     load_bundled_images,
     load_cifar10,
     load_fashion_mnist,
     read_idx,
     unpack_tar,
 )
+from cartoonists.images.own_data import held_out_images
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
@@ -401,27 +400,6 @@ def test_scaling_jacobian():
     step = scaling.from_pixels(pixels + 1) - scaling.from_pixels(pixels)
     expected = -torch.log(step).sum().item()
     assert scaling.log_pixels_per_unit((2, 3, 3)) == pytest.approx(expected)
-
-
-def test_a_folder_of_images_is_a_data_set(tmp_path):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 6, 4, 3), dtype=np.uint8)  # height 6, width 4
-    for i, pixels in enumerate(images):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    (tmp_path / "notes.txt").write_text("not an image")
-    found = held_out_images(f"path:{tmp_path}", (3, 6, 4), 2)
-    np.testing.assert_array_equal(found, images[:2].transpose(0, 3, 1, 2))
-    assert held_out_images(f"path:{tmp_path}", (1, 6, 4), 9).shape == (3, 1, 6, 4)
-    with pytest.raises(DataError, match="0.png: 4 × 6 pixels found, allowed: 8 × 8"):
-        held_out_images(f"path:{tmp_path}", (3, 8, 8), 1)
-    (tmp_path / "0.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match="0.png: cannot be read"):
-        held_out_images(f"path:{tmp_path}", (3, 6, 4), 1)
-    with pytest.raises(DataError, match="nowhere found, allowed: an existing folder"):
-        held_out_images("path:nowhere", (3, 6, 4), 1)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
-        held_out_images(f"path:{tmp_path / 'empty'}", (3, 6, 4), 1)
 
 
 def test_real_images_have_the_shape_of_the_model_or_there_are_none():

@@ -118,3 +118,24 @@ def test_the_catalogue_finds_the_workflow_where_it_looks(tmp_path):
     assert (CLONE / "config" / "README.md").is_file()
     plan = planned(tmp_path, "--snakefile", str(CLONE / "workflow" / "Snakefile"))
     assert re.search(r"^report +1$", plan, re.M)
+
+
+def test_an_address_without_a_clone_ends_in_one_line(tmp_path):
+    """What snakedeploy writes: the configuration is there, the helpers of the rules are not."""
+    assert (CLONE / "config" / "config.yaml").read_text() == (CLONE / "config.yaml").read_text()
+    if subprocess.run(["git", "rev-parse"], cwd=CLONE, capture_output=True).returncode:
+        pytest.skip("this is no git clone")
+    (tmp_path / "Snakefile").write_text(
+        f"""
+configfile: "{CLONE}/config/config.yaml"
+module cartoonists:
+    snakefile: "git+file://{CLONE}/Snakefile@HEAD"
+    config: config
+use rule * from cartoonists
+"""
+    )
+    command = [sys.executable, "-m", "snakemake", "-n"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    said = done.stderr.strip().splitlines()[-1]
+    assert "no local clone" in said and "docs/how-to/module.md" in said

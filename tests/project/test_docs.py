@@ -78,6 +78,9 @@ def folder(tmp_path, monkeypatch):
     tiny_models.save_diffusers(tmp_path / "my-ddpm")
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
     (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
+    (tmp_path / "pets").mkdir()
+    own = blocks(CLONE / "docs" / "how-to" / "own-data.md", "yaml")[0]
+    (tmp_path / "own.yaml").write_text(own.replace("/data/pets", str(tmp_path / "pets")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -1,5 +1,9 @@
 """Figures: PNG and SVG, the same bytes for the same content, the record inside."""
 
+import os
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -56,3 +60,27 @@ def test_tracking_errors_have_a_panel_a_target_and_dimension():
     assert len(figure.axes) == 4
     assert [axis.get_title() for axis in figure.axes[:2]] == ["D = 2", "D = 8"]
     assert "nats" in figure.axes[0].get_ylabel()
+
+
+def test_a_style_of_the_users_own_changes_no_figure(tmp_path):
+    """``text.usetex`` needs a TeX that is not there, and a window one that nobody looks at."""
+    (tmp_path / "matplotlibrc").write_text(
+        "text.usetex: True\nfont.family: Impact\nsavefig.transparent: True\nbackend: TkAgg\n"
+        "axes.prop_cycle: cycler('color', ['red'])\n"
+    )
+    code = (
+        "import matplotlib.pyplot as plt, sys; from cartoonists.report import plots;"
+        "assert plt.rcParams['text.usetex'] == (len(sys.argv) > 2);"
+        "plots.use_style(); figure, axis = plt.subplots(); axis.plot([1, 2], label='a_b');"
+        "axis.legend(); plots.save(figure, sys.argv[1:2])"
+    )
+    made = []
+    for theirs in ([], [str(tmp_path / "matplotlibrc")]):
+        settings = {"MPLBACKEND": "agg", "MATPLOTLIBRC": theirs[0] if theirs else ""}
+        path = tmp_path / f"{len(theirs)}.svg"
+        command = [sys.executable, "-c", code, path, *theirs]
+        environment = os.environ | settings
+        done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        made.append(path.read_bytes())
+    assert made[0] == made[1]

@@ -151,3 +151,62 @@ def test_a_bad_checkpoint_ends_in_one_line(checkpoint, harm):
     line = str(caught.value)
     assert line.startswith("config error: models.a/b: ") and "\n" not in line
     assert re.search(message, line), line
+
+
+@pytest.fixture
+def own(tmp_path, config):
+    """A configuration that trains on a folder of pictures."""
+    network = {"name": "PixelUNet", "channels": 3, "size": 8, "widths": [8, 32]}
+    training = {
+        "data": f"path:{tmp_path}",
+        "start": None,
+        "architecture": network,
+        "recipe": {"weighting": "likelihood", "steps": 4},
+        "held_out": {"n_images": 2, "steps": 4},
+    }
+    models = {"pets/likelihood": {"source": "trained"}}
+    return config | {
+        "models": models,
+        "run_models": list(models),
+        "briefly": [],
+        "training": {"pets/likelihood": training},
+    }
+
+
+def test_a_model_that_is_trained_first_has_the_held_out_images_of_its_training(own):
+    assert checked_models(own)["pets/likelihood"] == {
+        "reference": "results/training/pets/likelihood.safetensors",
+        "sha256": None,
+        "trained": True,
+        "data": "path:results/pets/pictures.npz",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("training", {}, "models.pets/likelihood.source: 'trained' found, allowed: with training."),
+        ("models", {"pets/likelihood": {"source": "trained", "data": "cifar10"}},
+         "models.pets/likelihood.data: found, allowed: no other key with source 'trained'"),
+        ("data", "path:no/such", "data: 'path:no/such' found, allowed: path:<existing folder"),
+        ("data", "cifar10", "data: 'cifar10' found, allowed: path:<existing folder or file"),
+        ("data", None, r"training.pets/likelihood.data: nothing \(null\) found, allowed: string"),
+        ("start", "quality", "start: 'quality' found, allowed: null, or with its own training"),
+    ],
+)  # fmt: skip
+def test_a_training_that_cannot_be_is_refused(own, path, value, message):
+    changed = copy.deepcopy(own)
+    (changed if path in own else changed["training"]["pets/likelihood"])[path] = value
+    with pytest.raises(ConfigError, match=message):
+        check(changed)
+
+
+def test_trainings_of_a_data_set_share_what_they_hold_out(own):
+    other = copy.deepcopy(own["training"]["pets/likelihood"])
+    other["architecture"]["size"] = 16
+    own["training"]["pets/quality"] = other
+    with pytest.raises(ConfigError, match="allowed: one place, channels and size for all of pets"):
+        check(own)
+    del own["training"]["pets/quality"], own["training"]["pets/likelihood"]["data"]
+    with pytest.raises(ConfigError, match="data: missing, allowed: path:<existing folder or file"):
+        check(own)

@@ -49,7 +49,11 @@ rule fetch_inception:
 use rule job from stein as stein with:
     """Stein table of a model, in the basis that serves it best."""
     input:
-        lambda w: [m["reference"] for m in [MODELS[f"{w.dataset}/{w.model}"]] if "spec" in m],
+        lambda w: [
+            m["reference"]
+            for m in [MODELS[f"{w.dataset}/{w.model}"]]
+            if m.keys() & {"spec", "trained"}
+        ],
     output:
         "results/{dataset}/{model}/stein.npz",
     pathvars:

@@ -24,7 +24,9 @@ use rule job from claims as claims with:
 rule notebooks:
     """The executed notebooks as web pages, without the cell that Snakemake put in front."""
     input:
-        expand("results/notebooks/{topic}.ipynb", topic=TOPICS),
+        notebooks=expand("results/notebooks/{topic}.ipynb", topic=TOPICS),
+        # a failed notebook is kept as its log: the figures say whether it came to its end
+        figures=lambda w: [file for topic in TOPICS for file in getattr(rules, topic).output],
     output:
         report(
             expand("results/notebooks/{topic}.html", topic=TOPICS),
@@ -44,7 +46,7 @@ rule notebooks:
         drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties",
     shell:
         "jupyter nbconvert --to html --embed-images --TagRemovePreprocessor.enabled=True"
-        " {params.drop} --output-dir results/notebooks {input} 2> {log}"
+        " {params.drop} --output-dir results/notebooks {input.notebooks:q} 2> {log:q}"
 
 
 use rule job from explorer as explorer with:
@@ -116,5 +118,5 @@ rule report:
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
     shell:
-        "snakemake --snakefile {params.snakefile} --configfile {input.config}"
-        " --workflow-profile none --nolock --report {output} {input.everything} > {log} 2>&1"
+        "snakemake --snakefile={params.snakefile:q} --configfile {input.config:q}"
+        " --workflow-profile none --nolock --report {output:q} {input.everything:q} > {log:q} 2>&1"

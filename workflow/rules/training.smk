@@ -9,6 +9,25 @@ rule train:
         expand("results/training/{name}.safetensors", name=TRAINING),
 
 
+use rule job from own_data as own_data with:
+    """Images of one's own, to train on and held out, and beside them what was done to each."""
+    output:
+        arrays="results/{dataset}/pictures.npz",
+        table="results/{dataset}/pictures.csv",
+    pathvars:
+        job="{dataset}/own_data",
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        # the trainings of a data set agree on these (workflow/validation.py)
+        data=lambda w: [
+            (s["data"], s["architecture"]["channels"], s["architecture"]["size"])
+            for name, s in TRAINING.items()
+            if name.startswith(f"{w.dataset}/") and "data" in s
+        ][0],
+
+
 rule train_model:
     """One training: weights, card, and the loss by noise level."""
     input:
@@ -17,6 +36,11 @@ rule train_model:
             f"results/training/{w.dataset}/{start}.safetensors"
             for start in [TRAINING[f"{w.dataset}/{w.model}"]["start"]]
             if start
+        ],
+        own=lambda w: [
+            f"results/{w.dataset}/pictures.npz"
+            for settings in [TRAINING[f"{w.dataset}/{w.model}"]]
+            if "data" in settings
         ],
     output:
         weights="results/training/{dataset}/{model}.safetensors",

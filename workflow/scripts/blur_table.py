@@ -7,7 +7,7 @@ from cartoonists.experiments.high_density import collect_images
 from cartoonists.experiments.survivors import without_stopped
 from cartoonists.experiments.tables import table_from_arrays
 from cartoonists.files.artifacts import job, read_arrays, write_table
-from cartoonists.images.data import held_out_images
+from cartoonists.images.own_data import held_out_images
 from cartoonists.models.checkpoints import load_model
 
 with job(snakemake) as record:

@@ -1,7 +1,7 @@
 from cartoonists.experiments.extrapolation import draw_data, fit_truth, shrink_images
 from cartoonists.experiments.tiny import tiny_schedule
 from cartoonists.files.artifacts import job, write_arrays
-from cartoonists.images.data import held_out_images
+from cartoonists.images.own_data import held_out_images
 
 with job(snakemake) as record:
     params, fit = snakemake.params, snakemake.params.fit

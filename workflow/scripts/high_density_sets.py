@@ -6,8 +6,8 @@ import numpy as np
 from cartoonists.experiments.frechet import best_space
 from cartoonists.experiments.high_density import collect_images
 from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
-from cartoonists.images.data import held_out_images
 from cartoonists.images.measures import set_table, spectrum_table
+from cartoonists.images.own_data import held_out_images
 
 with job(snakemake) as record:
     params = snakemake.params

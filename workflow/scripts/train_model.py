@@ -5,6 +5,8 @@ import torch
 
 from cartoonists.experiments.likelihood import held_out_bound
 from cartoonists.files.artifacts import atomic, job
+from cartoonists.files.resources import file_sha256
+from cartoonists.images.arrays import load_numpy
 from cartoonists.images.data import LOADERS, PixelScaling, find_dataset
 from cartoonists.models.checkpoints import build_network, load_model, save_model, write_card
 from cartoonists.models.training import Recipe, make_card, train
@@ -12,25 +14,34 @@ from cartoonists.models.training import Recipe, make_card, train
 with job(snakemake):
     params, dataset = snakemake.params, snakemake.wildcards.dataset
     settings = params.settings
-    folder = find_dataset(dataset, params.data_dir)
-    training, test = (LOADERS[dataset](folder, split) for split in ("train", "test"))
+    state = Path(params.state)
+    if own := list(snakemake.input.own):
+        images = load_numpy(Path(own[0]))
+        training, test = images["train"], images["test"]
+        # of these images: no training goes on from a state that saw what is held out now
+        state = state.with_name(f"{state.stem}-{file_sha256(Path(own[0]))[:12]}.pt")
+    else:
+        folder = find_dataset(dataset, params.data_dir)
+        training, test = (LOADERS[dataset](folder, split) for split in ("train", "test"))
     scaling = PixelScaling.of(training.images)
     recipe = Recipe(**settings["recipe"])
     torch.manual_seed(recipe.seed)  # initial weights
     network = build_network(settings["architecture"])
     if snakemake.input.start:
         network.load_state_dict(load_model(snakemake.input.start[0]).network.state_dict())
-    loss = Path(f"{params.state}.csv")  # the log resumes with the state
+    loss = Path(f"{state}.csv")  # the log resumes with the state
     loss.parent.mkdir(parents=True, exist_ok=True)
     images = torch.from_numpy(training.images.copy())
     average = train(
-        network, images, scaling, recipe, Path(params.state), loss,
+        network, images, scaling, recipe, state, loss,
         save_every_s=settings.get("save_every_s", 120.0),
     )  # fmt: skip
     card = make_card(dataset, training.images, scaling, recipe, settings)
     weights = Path(snakemake.output.weights)
     card = save_model(weights, average, card)
-    bound = held_out_bound(load_model(weights), test.images, **settings["held_out"])
+    held_out = settings["held_out"]
+    held_out = held_out | {"n_images": min(held_out["n_images"], len(test))}
+    bound = held_out_bound(load_model(weights), test.images, **held_out)
     write_card(Path(snakemake.output.card), card | {"held_out": bound})
     with atomic(snakemake.output.loss) as temporary:
         shutil.copyfile(loss, temporary)

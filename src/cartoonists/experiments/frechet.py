@@ -9,8 +9,10 @@ Images are resized as clean-fid does (Parmar et al., 2022): PIL, bicubic, antial
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,6 @@ from cartoonists.files.downloads import cache_dir, fetch_url
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
 from cartoonists.images.pictures import enough_for_frechet, frechet_distance
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.classifier import bundled_classifiers, load_classifier
 from cartoonists.models.execution import Execution
 from cartoonists.models.image_models import check_sha256
@@ -194,8 +195,7 @@ def check_inception(weights: Path, sha256: str) -> str:
 
 def _inception(state: dict[str, Tensor]) -> nn.Module:
     """clean-fid's network with the given weights in place of those that it would download."""
-    import_torchvision()
-    from cleanfid import inception_pytorch
+    inception_pytorch = _clean_fid("inception_pytorch")
 
     download = inception_pytorch.load_state_dict_from_url
     inception_pytorch.load_state_dict_from_url = lambda *_, **__: state
@@ -207,6 +207,16 @@ def _inception(state: dict[str, Tensor]) -> nn.Module:
     finally:
         inception_pytorch.load_state_dict_from_url = download
     return network.eval().requires_grad_(False)
+
+
+def _clean_fid(module: str) -> Any:
+    try:
+        return import_module(f"cleanfid.{module}")
+    except ModuleNotFoundError as error:
+        name = "clean-fid" if error.name == "cleanfid" else error.name
+        raise ModuleNotFoundError(
+            f"{name}: not installed, needed for Fréchet distances (pip install clean-fid)"
+        ) from None
 
 
 def _tensors(weights: Path) -> dict[str, Tensor]:
@@ -227,10 +237,7 @@ def _resized_features(
     embed: Callable[[Tensor], Tensor], size: int, images: np.ndarray
 ) -> np.ndarray:
     """Features of uint8 images ``[n, 1 or 3, h, w]``, grey ones repeated to three channels."""
-    import_torchvision()
-    from cleanfid.resize import make_resizer
-
-    resize = make_resizer("PIL", False, "bicubic", (size, size))
+    resize = _clean_fid("resize").make_resizer("PIL", False, "bicubic", (size, size))
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(
             f"images: {images.dtype} of shape {images.shape}, "

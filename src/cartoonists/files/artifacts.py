@@ -122,14 +122,28 @@ def read_record(path: str | Path) -> dict:
 
 
 def revision() -> str:
-    """``git describe`` of the clone that holds this package, else the package's version."""
-    folder = Path(__file__).resolve().parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """``git describe`` of the package's own clone, else the package's version.
+
+    A repository that merely holds the package, in a virtual environment or as a copied folder, is
+    another's, and its commit says nothing about this code.
+    """
+    file = Path(__file__).resolve()
+    package = file.parents[1]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20)
-        if done.returncode == 0:
-            return done.stdout.strip()
+        root = Path(_git(package, "rev-parse", "--show-toplevel")).resolve()
+        if root / "src" / package.name == package and _git(package, "ls-files", "--", str(file)):
+            return _git(package, "describe", "--always", "--dirty", "--abbrev=12")
     return _version("cartoonists")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says in that folder; raises where it fails.  A hook's ``GIT_DIR`` would mislead."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, env=environment,
+        capture_output=True, text=True, timeout=20, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
 
 
 def make_record(rule: str, params: Mapping, inputs: Mapping | list, **more: Any) -> dict:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path, PurePosixPath
 
 RESOURCES_VARIABLE = "CARTOONISTS_RESOURCES"
@@ -31,19 +32,31 @@ COLUMNS = [field.name for field in fields(Resource)]
 
 
 def resources_dir() -> Path:
-    """Folder of the bundled files: ``$CARTOONISTS_RESOURCES``, else ``resources/`` of the clone.
+    """The bundled files: ``$CARTOONISTS_RESOURCES``, else the clone's, else the installed wheel's.
 
-    Raises ResourceError where neither holds a registry.
+    Raises ResourceError where none holds a registry.
     """
     named = os.environ.get(RESOURCES_VARIABLE)
-    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "resources"
-    if not (folder / REGISTRY_NAME).is_file():
-        origin = RESOURCES_VARIABLE if named else "the clone that holds this package"
-        raise ResourceError(
-            f"{folder}: no {REGISTRY_NAME} there (folder named by {origin}; install with "
-            f"'pip install -e' from a clone, or set {RESOURCES_VARIABLE} to its resources folder)"
-        )
-    return folder
+    clone = Path(__file__).resolve().parents[3] / "resources"
+    places = [Path(named)] if named else [clone, *_installed()]
+    for folder in places:
+        if (folder / REGISTRY_NAME).is_file():
+            return folder
+    origin = f"named by {RESOURCES_VARIABLE}" if named else "of the clone that holds this package"
+    raise ResourceError(
+        f"{places[0]}: no {REGISTRY_NAME} there (folder {origin}); install the wheel or a clone "
+        f"with pip, or set {RESOURCES_VARIABLE} to the resources folder of a clone"
+    )
+
+
+def _installed() -> list[Path]:
+    """Where a wheel has put its bundled files, if this package comes from one."""
+    try:
+        listed = files("cartoonists") or []
+    except PackageNotFoundError:
+        return []
+    names = [file for file in listed if file.name == REGISTRY_NAME]
+    return [Path(str(name.locate())).resolve().parent for name in names]
 
 
 def file_sha256(path: Path) -> str:

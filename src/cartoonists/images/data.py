@@ -9,7 +9,6 @@ import struct
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,8 +24,6 @@ IDX_UINT8 = 0x08
 IDX_MAX_BYTES = 2**30  # no IDX file here is larger; Fashion-MNIST's largest holds 47 MB
 GZIP_MAX_RATIO = 1032  # what deflate can reach at most
 CHUNK = 2**20
-FOLDER = "path:"  # before the name of a data set that is a folder of images
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 SPLITS = ("train", "test")
 FULL_COUNT = {
     ("fashion-mnist", "train"): 60_000,
@@ -42,10 +39,16 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images ``[n, channels, height, width]`` (uint8, 0 to 255) and labels ``[n]`` (int64)."""
+    """Images ``[n, channels, height, width]`` (uint8, 0 to 255) and labels ``[n]`` (int64).
+
+    Of picture files, ``files`` are their names and ``treatments`` says in words what was done to
+    each, nothing where its pixels are the file's; empty for other data.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+    files: tuple[str, ...] = ()
+    treatments: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -435,56 +438,3 @@ def _read_png(path: Path) -> np.ndarray:
         if image.mode != "RGB" or image.size != (32, 32):
             raise DataError(f"{path}: {image.mode} {image.size} found, allowed RGB (32, 32)")
         return np.asarray(image).transpose(2, 0, 1).copy()
-
-
-def held_out_images(
-    name: str, shape: Sequence[int], n: int, folder: str | Path | None = None
-) -> np.ndarray:
-    """The first n real images for a model of images of that shape, uint8 ``[m, *shape]``, m ≤ n.
-
-    *fashion-mnist* and *cifar10*: of the test set in ``folder``, or of the bundled images where
-    that is None.  *path:<folder>*: of the pictures in that folder, in the order of their names.
-    Of any other data set there are none here (m = 0), and what needs them is left out.
-    Raises DataError where they cannot be read or have another shape.
-    """
-    if name.startswith(FOLDER):
-        return _pictures(Path(name.removeprefix(FOLDER)), shape, n)
-    if name not in LOADERS:
-        return np.empty((0, *shape), np.uint8)
-    found = (
-        load_bundled_images(name)
-        if folder is None
-        else LOADERS[name](find_dataset(name, folder), "test")
-    )
-    if found.images.shape[1:] != tuple(shape):
-        raise DataError(
-            f"data: {name} found, images of shape {found.images.shape[1:]}, "
-            f"allowed: images of the model's shape {tuple(shape)}"
-        )
-    return found.images[:n]
-
-
-def _pictures(folder: Path, shape: Sequence[int], n: int) -> np.ndarray:
-    if not folder.is_dir():
-        raise DataError(f"data: {folder} found, allowed: an existing folder of images")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
-    if not files:
-        raise DataError(f"data: {folder} holds no images ({', '.join(sorted(PICTURES))})")
-    return np.stack([_picture(_inside(file, folder), shape) for file in files[:n]])
-
-
-def _picture(file: Path, shape: Sequence[int]) -> np.ndarray:
-    from PIL import Image
-
-    channels, height, width = shape
-    try:
-        with Image.open(file, formats=["PNG", "JPEG", "WEBP"]) as image:
-            size = image.size
-            if size == (width, height):  # nothing else is decoded
-                pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except Exception as error:  # PIL raises whatever damage leads to
-        raise DataError(f"{file}: cannot be read ({error})") from None
-    if size != (width, height):
-        found = f"{size[0]} × {size[1]}"
-        raise DataError(f"{file}: {found} pixels found, allowed: {width} × {height}")
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from cartoonists.files.configs import refuse
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.descriptions import (
     check_parts,
     component,
@@ -52,7 +51,6 @@ def discrete_schedule(config: dict) -> DiscreteVP:
 
 def schedule_of(reading: SchedulerReading) -> DiscreteVP:
     """`discrete_schedule` of a config that was read already."""
-    import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
     import diffusers
 
     options = reading.table or {}

@@ -48,9 +48,6 @@ class PixelUNet(nn.Module):
                 f"PixelUNet: widths must be multiples of {GROUPS}, the last at least {HEAD_DIM},"
                 f" got {list(widths)}"
             )
-        from cartoonists.models._torchvision import import_torchvision
-
-        import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
         from diffusers import UNet2DModel
 
         self.logsnr_min, self.logsnr_max = logsnr_min, logsnr_max

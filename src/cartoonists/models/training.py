@@ -192,7 +192,9 @@ def _check_same_recipe(path, found: dict, asked: dict) -> None:
 
 
 class _LossLog:
-    """Mean loss per λ bin, a CSV row every 100 steps; rows past the resumed step are dropped.
+    """Mean loss per λ bin, a CSV row every 100 steps and at the end.
+
+    Rows past the resumed step are dropped.
 
     The file is written whole each time: a run that is killed leaves no half of a row in it.
     """
@@ -219,7 +221,7 @@ class _LossLog:
         bins = ((logsnr - self.recipe.logsnr_min) / span * LOSS_BINS).long().clamp(0, LOSS_BINS - 1)
         self.sums.index_add_(0, bins.cpu(), per_sample.detach().cpu())
         self.counts.index_add_(0, bins.cpu(), torch.ones_like(per_sample.detach().cpu()))
-        if (step + 1) % self.every == 0:
+        if (step + 1) % self.every == 0 or step + 1 == self.recipe.steps:
             self._write(step + 1)
 
     def _write(self, step: int) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 from cartoonists.files.configs import refuse
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.weights import damaged, weight_files
-from cartoonists.models._torchvision import import_torchvision
 from cartoonists.models.image_models import load_tensors, match_tensors
 
 MOST = 2**20  # of any number in a network's config
@@ -65,7 +64,6 @@ def matching_skeleton(kind: str, config: dict, files: list[Path], place: Path) -
 
 def build(kind: str, config: dict, place: Any) -> Any:
     """A network of a class of diffusers with random weights.  Raises CheckpointError."""
-    import_torchvision()
     import diffusers
 
     network_class = getattr(diffusers, kind)

@@ -25,7 +25,8 @@ Tables = Mapping[str, pd.DataFrame]  # of each model, by its name
 
 
 def use_style() -> None:
-    """Set the style of all figures of a notebook."""
+    """Set the style of all figures of a notebook, whatever a ``matplotlibrc`` of the user says."""
+    plt.rcdefaults()
     sns.set_theme(
         context="paper",
         style="ticks",

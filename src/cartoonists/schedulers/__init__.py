@@ -7,24 +7,10 @@ a mode of what can still become of a noisy sample, `DensityGuidanceScheduler` st
 up or down.  May import from ``models`` and the rooms below it.
 """
 
-import contextlib
-
-from cartoonists.models._torchvision import import_torchvision
-
-with contextlib.suppress(ModuleNotFoundError):  # diffusers does without
-    import_torchvision()  # diffusers imports it, and it fails beside a CPU build of PyTorch
-
-from cartoonists.schedulers.controlled import (  # noqa: E402  (after the line above)
-    DensityGuidanceScheduler,
-    HighDensityScheduler,
-)
-from cartoonists.schedulers.tables import SchedulerError  # noqa: E402
-from cartoonists.schedulers.tracked import TrackedScheduler  # noqa: E402
-from cartoonists.schedulers.variance import (  # noqa: E402
-    Calibration,
-    CalibrationError,
-    IsotropicVariance,
-)
+from cartoonists.schedulers.controlled import DensityGuidanceScheduler, HighDensityScheduler
+from cartoonists.schedulers.tables import SchedulerError
+from cartoonists.schedulers.tracked import TrackedScheduler
+from cartoonists.schedulers.variance import Calibration, CalibrationError, IsotropicVariance
 
 __all__ = [
     "Calibration",
