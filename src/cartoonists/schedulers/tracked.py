@@ -296,7 +296,9 @@ class TrackedScheduler(Calibrated):
         """Of a second run in a row with the same path noise and another start."""
         seed, before = self.__dict__.get("_used", (None, None))
         self._used = (self.seed, x[:1])  # type: ignore[attr-defined]
-        if seed != self._used[0] or before.shape != x[:1].shape or torch.equal(before, x[:1]):
+        if seed != self._used[0] or before.shape != x[:1].shape:
+            return
+        if torch.equal(before.to(x), x[:1]):
             return
         _warn_once(
             self, "seed",
