@@ -65,7 +65,14 @@ def _reached(base: str, name: str) -> set[str]:
     for module in (inside, of_base, _homes().get(name) if base == PACKAGE else None):
         if module in _all_modules():
             return {module}
-    return {module for module in _all_modules() if f"{module}.".startswith(inside)}
+    whole = inside if _modules_of(inside) else of_base  # a room, or a name that its __init__ gives
+    return _modules_of(whole)
+
+
+def _modules_of(room: str) -> set[str]:
+    return {
+        module for module in _all_modules() if f"{module}.".startswith(f"{room}." if room else "")
+    }
 
 
 @cache
