@@ -69,7 +69,7 @@ def choice(
     """One of the allowed words.  Raises CheckpointError for anything else."""
     value = config.get(key)
     value = default if value is None else value
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise refuse(place, key, value, ", ".join(allowed))
     return value
 

@@ -182,10 +182,11 @@ def embed(folder: Path, texts: list[str], variant: str | None = None) -> dict[st
     place = folder / "text_encoder"
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        encoder, info = CLIPTextModel.from_pretrained(
+        loaded: Any = CLIPTextModel.from_pretrained(
             place, use_safetensors=True, local_files_only=True, output_loading_info=True,
             variant=_there(place, variant, "model") or _only(place),
         )  # fmt: skip
+        encoder, info = loaded
         tokens = tokenizer(
             texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
             return_tensors="pt",

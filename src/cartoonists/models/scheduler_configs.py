@@ -169,7 +169,7 @@ def read_scheduler(config: dict, place: Any = "scheduler config") -> SchedulerRe
     """The meaning of a scheduler config.  Raises CheckpointError for what is not understood."""
     name = config.get("_class_name")
     found = SCHEDULERS.get(name) if isinstance(name, str) else None
-    if found is None:
+    if found is None or not isinstance(name, str):
         close = difflib.get_close_matches(str(name), SCHEDULERS, n=1)
         hint = f"; meant {close[0]}?" if close else ""
         raise refuse(place, "_class_name", name, f"DDPMScheduler or another of {PAGE}{hint}")
