@@ -75,7 +75,7 @@ def folder(tmp_path, monkeypatch):
     """A working folder with all that the examples name."""
     for name in ("config", "workflow"):
         (tmp_path / name).symlink_to(CLONE / name)
-    tiny_models.save_diffusers(tmp_path / "my-ddpm")
+    tiny_models.save_diffusers(tmp_path / "my-ddpm", tiny_models.tiny_unet(sample_size=32))
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
     (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
     (tmp_path / "pets").mkdir()
