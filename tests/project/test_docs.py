@@ -87,8 +87,8 @@ def folder(tmp_path, monkeypatch):
 
 def snakemake(folder: Path, *arguments: str) -> str:
     """What Snakemake says of a plan."""
-    place = ["--snakefile", str(CLONE / "Snakefile"), "-n", "--quiet", "rules"]
-    command = [sys.executable, "-m", "snakemake", *arguments, *place]
+    place = ["--snakefile", str(CLONE / "Snakefile"), "-n", "--quiet=rules"]
+    command = [sys.executable, "-m", "snakemake", *place, *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout if "--list" in arguments else done.stdout + done.stderr
