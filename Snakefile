@@ -22,7 +22,8 @@ from applicability import lines
 from attempts import grows
 from chunks import chunk_files, chunk_range
 from figures import figure, figures
-from plan import environment, stems, topics, use_clone, use_python_of_path
+from plan import environment, kind, stems, topics, use_clone, use_python_of_path
+from register import absent, read_register
 from validation import checked_models, has_classifier, unfit
 
 MODELS = checked_models(config)
@@ -38,16 +39,15 @@ use_python_of_path()
 GPU = int(config["execution"]["device"].startswith("cuda"))  # of jobs that run networks
 ENVIRONMENT = environment(config["execution"]["device"])
 BOOTSTRAP = {key: config[key] for key in ("confidence", "resamples", "seed")}
-TOPICS = topics(
-    {
-        "closed forms": True,
-        "models": MODELS,
-        "models of pictures": PICTURED,
-        "models in depth": IN_DEPTH,
-        "models whose pictures can be blurred": BLURRED,
-        "models with a classifier": CLASSIFIED,
-    }
-)
+AVAILABLE = {
+    "closed forms": True,
+    "models": MODELS,
+    "models of pictures": PICTURED,
+    "models in depth": IN_DEPTH,
+    "models whose pictures can be blurred": BLURRED,
+    "models with a classifier": CLASSIFIED,
+}
+TOPICS = topics(AVAILABLE)
 if workflow.is_main_process:
     for line in lines(LEFT_OUT):
         print(line, file=sys.stderr)

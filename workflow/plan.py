@@ -18,16 +18,17 @@ def topics(available: Mapping[str, Collection | bool]) -> list[str]:
     says on what: a key of ``available``, whose value is empty or False where the run has none.
     Exits with one line on stderr where a file does not say so.
     """
-    kinds = {name: _kind(name, available) for name in stems(RULES) if name not in OF_ALL}
-    return [name for kind in available if available[kind] for name in kinds if kinds[name] == kind]
+    kinds = {name: kind(name, available) for name in stems(RULES) if name not in OF_ALL}
+    return [name for what in available if available[what] for name in kinds if kinds[name] == what]
 
 
-def _kind(topic: str, allowed: Collection[str]) -> str:
+def kind(topic: str, allowed: Collection[str]) -> str:
+    """What a topic runs on, of those ``allowed``.  Exits with one line where it is none of them."""
     text = (RULES / f"{topic}.smk").read_text(encoding="utf-8")
     line = re.search(r"^# Runs on (.+)\.$", text, re.M)
     if not line or line[1] not in allowed:
         found = f"'{line[0]}'" if line else "no line '# Runs on ….'"
-        lines = ", ".join(f"'# Runs on {kind}.'" for kind in allowed)
+        lines = ", ".join(f"'# Runs on {what}.'" for what in allowed)
         sys.exit(f"workflow/rules/{topic}.smk: {found} found, allowed: {lines}")
     return line[1]
 

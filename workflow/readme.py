@@ -1,4 +1,4 @@
-"""Bring the README up to date with results/: its picture, its claims table, its cost.
+"""Bring the pages up to date: the scoreboard, the picture, the cost, and the page of the register.
 
 Run by `make readme`, after `make figures`.
 """
@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from register import read_register
 
 from cartoonists.files.artifacts import atomic, read_arrays
 from cartoonists.report.high_density import low_to_high
 from cartoonists.report.plots import save, use_style
-from cartoonists.statistics.claims import summary
+from cartoonists.report.register import Register
+from cartoonists.report.scoreboard import counts, markdown, register_page
 
 CLONE = Path(__file__).resolve().parents[1]
 PICTURE = Path("docs/images/low_to_high.png")
@@ -22,16 +24,14 @@ def between(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the markers of this name.  ValueError where they lack."""
     marked = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.S)
     if not marked.search(text):
-        raise ValueError(f"README.md: markers of {name!r} missing")
+        raise ValueError(f"markers of {name!r} missing")
     return marked.sub(lambda match: match[1] + content + match[2], text)
 
 
-def claims_table(claims: pd.DataFrame) -> str:
-    """Verdicts by statement, as a Markdown table."""
-    rows = (
-        "\nRows of `results/claims.csv`; each has its value, interval, unit and artifact there.\n\n"
-    )
-    return rows + summary(claims).to_markdown(index=False) + "\n"
+def scores(board: pd.DataFrame, *links: str) -> str:
+    """How many claims have which verdict, and a line a claim; ``links`` as of `markdown`."""
+    legend = "Numbers that decide, with their intervals, or the cause; rows: `results/claims.csv`."
+    return f"\n{counts(board)}\n\n{legend}\n\n{markdown(board, *links)}\n"
 
 
 def cost(benchmarks: Path) -> str:
@@ -50,16 +50,27 @@ def pictured(results: Path) -> dict:
     return found
 
 
+def rewrite(page: Path, name: str, content: str) -> None:
+    """``content`` between the markers of this name in a page."""
+    text = between(page.read_text(encoding="utf-8"), name, content)
+    with atomic(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def refresh(clone: Path) -> None:
-    """Rewrite README.md and its picture.  OSError or ValueError where results are missing."""
+    """Rewrite the pages and the picture.  OSError or ValueError where results are missing.
+
+    docs/claims.md needs no results and is written first.
+    """
+    register = Register.of(read_register(clone / "workflow" / "claims.yaml"))
+    rewrite(clone / "docs" / "claims.md", "register", f"\n{register_page(register)}")
     results = clone / "results"
-    text = (clone / "README.md").read_text(encoding="utf-8")
-    text = between(text, "claims", claims_table(pd.read_csv(results / "claims.csv")))
-    text = between(text, "cost", cost(results / "benchmarks"))
+    board = pd.read_csv(results / "scoreboard.csv", keep_default_na=False)
+    rewrite(clone / "README.md", "claims", scores(board, "docs/claims.md", ""))
+    rewrite(clone / "docs" / "index.md", "claims", scores(board, "claims.md"))
+    rewrite(clone / "README.md", "cost", cost(results / "benchmarks"))
     use_style()
     save(low_to_high(pictured(results)), [clone / PICTURE], {"made from": "high_density.csv"})
-    with atomic(clone / "README.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

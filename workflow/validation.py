@@ -48,6 +48,7 @@ RESERVED = (
     "claims",
     "figures",
     "logs",
+    "measured",
     "notebooks",
     "theory",
     "training",

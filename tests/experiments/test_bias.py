@@ -11,6 +11,7 @@ from cartoonists import VE, VP, elbo, track_reverse_sde
 from cartoonists.experiments.bias import (
     PerturbedGaussian,
     chain_bias,
+    chain_limit,
     closed_form_bias,
     euler_variance,
     measured_bias,
@@ -64,6 +65,13 @@ def test_the_chains_bias_is_measured_and_tends_to_the_integral(epsilon, v0):
     ratios = [errors[0] / errors[1], errors[1] / errors[2]]
     assert ratios == pytest.approx([2, 2], abs=0.3)  # of first order
     assert chain_bias(model, 2048).variance == pytest.approx(predicted.variance, rel=2e-3)
+
+
+@pytest.mark.parametrize(("epsilon", "v0"), [(-0.1, 0.05), (0.1, 2.0)])
+def test_the_chains_bias_without_sampling_is_the_formula_to_a_thousandth(epsilon, v0):
+    model = PerturbedGaussian(16, v0, epsilon, VP())
+    assert chain_limit(model, 256) == pytest.approx(predicted_bias(model).bias, rel=2e-3)
+    assert abs(chain_bias(model, 256).bias / predicted_bias(model).bias - 1) > 0.02  # not by itself
 
 
 def test_the_chains_have_the_variances_that_are_claimed(schedule):

@@ -1,21 +1,10 @@
-"""Rows of the claims table: intervals with their coverage, verdicts, fragments put together."""
+"""Intervals by bootstrap, with their coverage."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cartoonists.statistics.claims import (
-    COLUMNS,
-    Bootstrap,
-    Interval,
-    answer,
-    assemble,
-    not_run,
-    order_of_convergence,
-    row,
-    summary,
-    to_table,
-)
+from cartoonists.statistics.claims import Bootstrap, order_of_convergence
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
@@ -67,46 +56,8 @@ def test_the_order_of_an_error_that_falls_as_the_square_of_the_step():
     assert order.low < 2.0 < order.high
 
 
-def _row(number, holds):
-    return row(f"{number} text", "paper", "1", Interval(1.23456789, 1, 2), "nats", holds, "x.csv")
-
-
-def test_verdicts():
-    verdicts = [_row(1, holds).verdict for holds in (True, False, np.bool_(True), "no data")]
-    assert verdicts == ["holds", "does not hold", "holds", "not comparable: no data"]
-
-
-def test_fragments_are_put_together_by_claim_number(tmp_path):
-    for name, numbers in (("b", (10, 2)), ("a", (9, 2))):
-        to_table([_row(n, True) for n in numbers]).to_csv(tmp_path / f"{name}.csv", index=False)
-    missing = [not_run("3 text", "paper", "config.yaml")]
-    table = assemble([tmp_path / "b.csv", tmp_path / "a.csv"], missing)
-    assert list(table.columns) == COLUMNS
-    assert list(table["claim"].str.split().str[0]) == ["2", "2", "3", "9", "10"]
-    assert table.loc[2, "verdict"] == "not comparable: not run" and np.isnan(table.loc[2, "ours"])
-    assert (table["ours"].drop(2) == 1.23457).all()
-
-
-def test_a_fragment_with_other_columns_is_refused(tmp_path):
-    (tmp_path / "x.csv").write_text("claim,ours\n1,2\n")
-    with pytest.raises(ValueError, match="columns"):
-        assemble([tmp_path / "x.csv"])
-
-
-def test_an_answer_shows_the_interval_beside_the_value(tmp_path):
-    rows = [row("1 it holds (a)", "s", "1", Interval(1.0, 0.5, 2.0), "nats", True, "x")]
-    to_table(rows).to_csv(tmp_path / "t.csv", index=False)
-    shown = answer(tmp_path / "t.csv").data
-    assert shown.loc[0, "ours"] == "1 [0.5, 2]" and shown.loc[0, "verdict"] == "holds"
-
-
-def test_the_summary_counts_statements_in_order():
-    table = pd.DataFrame(
-        {
-            "claim": ["2 b: at 3 (x)", "2 b: at 4 (x)", "1 a (y)"],
-            "verdict": ["holds", "does not hold", "not comparable: why"],
-        }
-    )
-    found = summary(table)
-    assert found["claim"].tolist() == ["2 b", "1 a"]
-    assert found["holds"].tolist() == [1, 0] and found["not comparable"].tolist() == [0, 1]
+def test_intervals_that_hold_together_are_wider_and_have_resamples_in_their_tails():
+    alone, together = Bootstrap(), Bootstrap().simultaneous(25)
+    assert together.confidence == pytest.approx(1 - 0.05 / 25)
+    assert together.resamples * (1 - together.confidence) / 2 >= 10 > alone.resamples / 2000 * 2
+    assert alone.simultaneous(1) == alone

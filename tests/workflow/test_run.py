@@ -11,7 +11,8 @@ import pytest
 from workflow_clone import CLONE
 
 from cartoonists.files.artifacts import read_record
-from cartoonists.statistics.claims import COLUMNS, FAILS, HOLDS
+from cartoonists.report.register import COLUMNS
+from cartoonists.report.rules import NOT_TESTED, UNDECIDED, VERDICTS
 
 MODELS = ["cifar10/quality", "fashion-mnist/likelihood"]
 
@@ -25,12 +26,24 @@ def results(clone):
 def test_what_other_programs_read_is_there(clone):
     claims = pd.read_csv(results(clone) / "claims.csv")
     assert list(claims.columns) == COLUMNS
-    kinds = claims["verdict"].str.partition(":")[0]
-    assert set(kinds) <= {HOLDS, FAILS, "not comparable"}
-    missing = claims["verdict"] == "not comparable: not run"  # the paper's own models
-    assert missing.any() and claims.loc[missing, ["ours", "ci_low", "ci_high"]].isna().all(None)
+    assert list(claims.columns[:9]) == [
+        "claim", "source", "paper", "ours", "ci_low", "ci_high", "unit", "verdict", "artifact"
+    ]  # fmt: skip
+    board = pd.read_csv(results(clone) / "scoreboard.csv")
+    assert set(claims["verdict"]) | set(board["verdict"]) <= set(VERDICTS)
+    assert set(claims["id"]) < set(board["id"]) and board["id"].is_unique
+    missing = claims["ours"].isna()
+    assert (claims.loc[missing, "verdict"] == NOT_TESTED).all() and claims.loc[
+        missing, "cause"
+    ].all()
+    assert claims.loc[missing, "model"].fillna("").str.contains("cifar10/ddpm").any()  # the paper's
     measured = claims[~missing]
     assert measured["ours"].between(measured["ci_low"], measured["ci_high"]).all()
+    alike = (measured["ci_low"] == measured["ci_high"]) & (measured["interval"] != "exact")
+    assert set(measured.loc[alike, "verdict"]) <= {UNDECIDED, NOT_TESTED}
+    assert not set(claims["kind"]) & {"self-check"}
+    assert set(pd.read_csv(results(clone) / "self_checks.csv")["kind"]) == {"self-check"}
+    assert len(pd.read_csv(results(clone) / "timings.csv")) > 1
     for artifact in claims["artifact"]:
         assert (clone.folder / artifact).is_file(), artifact
     assert (results(clone) / "report.html").stat().st_size > 1e6
@@ -49,13 +62,14 @@ def test_every_figure_is_there_as_png_and_svg(clone):
 
 def test_the_readme_is_refreshed_from_the_results(clone):
     readme = Path(shutil.copy(CLONE / "README.md", clone.folder))
+    shutil.copytree(CLONE / "docs", clone.folder / "docs", dirs_exist_ok=True)
     program = clone.folder / "workflow" / "readme.py"
     done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    claims = pd.read_csv(results(clone) / "claims.csv")
-    table = [x for x in readme.read_text().splitlines() if re.match(r"\| +\d+ ", x)]
-    counts = [int(n) for line in table for n in re.findall(r"\| +(\d+) (?=\|)", line)]
-    assert len(table) > 10 and sum(counts) == len(claims)
+    board = pd.read_csv(results(clone) / "scoreboard.csv")
+    for page in (readme, clone.folder / "docs" / "index.md"):
+        lines = [x for x in page.read_text().splitlines() if re.match(r"\| \[\d+\]\(", x)]
+        assert len(lines) == len(board) > 20
     assert (clone.folder / "docs" / "images" / "low_to_high.png").is_file()
 
 

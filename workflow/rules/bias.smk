@@ -55,7 +55,7 @@ use rule job from bias_claims as bias_claims with:
         closed_form="results/theory/bias_closed_form.csv",
         models=expand("results/{name}/bias.csv", name=MODELS),
     output:
-        "results/claims/bias.csv",
+        "results/measured/bias.csv",
     params:
         names=list(MODELS),
         bootstrap=BOOTSTRAP,

@@ -27,7 +27,7 @@ use rule job from blur_claims as blur_claims with:
     input:
         expand("results/{name}/blur.csv", name=BLURRED),
     output:
-        "results/claims/blur.csv",
+        "results/measured/blur.csv",
     params:
         models=BLURRED,
         bootstrap=BOOTSTRAP,

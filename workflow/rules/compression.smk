@@ -36,11 +36,12 @@ use rule job from compression_table as compression_table with:
 use rule job from compression_claims as compression_claims with:
     """Claims 9 and 12: log-density follows the size of files, and the local dimension."""
     input:
-        expand("results/{name}/compression_correlations.csv", name=PICTURED),
+        expand("results/{name}/compression.csv", name=PICTURED),
     output:
-        "results/claims/compression.csv",
+        "results/measured/compression.csv",
     params:
         models=list(PICTURED),
+        bootstrap=BOOTSTRAP,
 
 
 use rule job from compression_notebook as compression with:

@@ -58,15 +58,19 @@ use rule job from control_claims as control_claims with:
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
+        images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
+        levels=expand("results/{name}/stein.npz", name=IN_DEPTH),
+        ordinary=expand("results/{name}/high_density.csv", name=IN_DEPTH),
     output:
-        "results/claims/control.csv",
+        "results/measured/control.csv",
     params:
         models=list(IN_DEPTH),
         bootstrap=BOOTSTRAP,
+        logsnr=(config["logsnr_min"], config["logsnr_max"]),
 
 
 use rule job from control_notebook as control with:
-    """Log-density reached against the quantile; one seed from low to high density."""
+    """Log-density reached against the strength; one seed from low to high density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         tables=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),

@@ -110,7 +110,7 @@ use rule job from extrapolation_claims as extrapolation_claims with:
         errors="results/theory/extrapolation_errors.csv",
         synthetic="results/theory/extrapolation_synthetic.csv",
     output:
-        "results/claims/extrapolation.csv",
+        "results/measured/extrapolation.csv",
     params:
         bootstrap=BOOTSTRAP,
 

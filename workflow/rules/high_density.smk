@@ -67,7 +67,7 @@ use rule job from high_density_claims as high_density_claims with:
         pairs=expand("results/{name}/high_density.csv", name=PICTURED),
         sets=expand("results/{name}/high_density_sets.csv", name=PICTURED),
     output:
-        "results/claims/high_density.csv",
+        "results/measured/high_density.csv",
     params:
         models=list(PICTURED),
         bootstrap=BOOTSTRAP,

@@ -86,7 +86,7 @@ use rule job from likelihood_claims as likelihood_claims with:
     input:
         expand("results/{name}/{table}.csv", name=MODELS, table=PER_MODEL),
     output:
-        "results/claims/likelihood.csv",
+        "results/measured/likelihood.csv",
     params:
         models=list(MODELS),
         bootstrap=BOOTSTRAP,

@@ -70,8 +70,9 @@ use rule job from modes_claims as modes_claims with:
         modes="results/theory/modes.csv",
         detection="results/theory/mode_detection.csv",
         network="results/theory/mode_network.csv",
+        cost="results/theory/mode_cost.csv",
     output:
-        "results/claims/modes.csv",
+        "results/measured/modes.csv",
     params:
         bootstrap=BOOTSTRAP,
 

@@ -2,23 +2,51 @@
 
 from snakemake.common.configfile import load_configfile
 
+REGISTER = read_register()
 PAPER_MODELS = load_configfile(os.path.join(CLONE, "config/paper.yaml"))["models"]
 
 
+use rule job from verdicts as verdicts with:
+    """What the register decides of the rows that a topic has measured."""
+    input:
+        "results/measured/{topic}.csv",
+    output:
+        "results/claims/{topic}.csv",
+    pathvars:
+        job="verdicts/{topic}",
+    params:
+        register=lambda w: [entry for entry in REGISTER if entry["topic"] == w.topic],
+        left_out=lambda w: absent(
+            w.topic, kind(w.topic, AVAILABLE), AVAILABLE, LEFT_OUT, PAPER_MODELS
+        ),
+
+
 use rule job from claims as claims with:
-    """The claims table: what the paper says, what was measured, interval, verdict."""
+    """The scoreboard, a line a claim, and the rows of all claims; self-checks and times apart."""
     input:
         topics=expand("results/claims/{topic}.csv", topic=TOPICS),
-        config="results/config.yaml",
     output:
-        report(
+        scoreboard=report(
+            "results/scoreboard.csv",
+            caption="../report/scoreboard.rst",
+            category="1 Claims",
+            labels={"table": "scoreboard"},
+        ),
+        claims=report(
             "results/claims.csv",
             caption="../report/claims.rst",
             category="1 Claims",
-            labels={"table": "claims"},
+            labels={"table": "rows"},
         ),
+        timings=report(
+            "results/timings.csv",
+            caption="../report/timings.rst",
+            category="1 Claims",
+            labels={"table": "times of this machine"},
+        ),
+        self_checks="results/self_checks.csv",
     params:
-        not_run=[name for name in PAPER_MODELS if name not in MODELS],
+        register=REGISTER,
 
 
 rule notebooks:
@@ -94,7 +122,7 @@ rule everything:
     input:
         "results/config.yaml",
         "results/left_out.csv",
-        "results/claims.csv",
+        rules.claims.output,
         "results/explorer.html" if PICTURED else [],
         expand("results/notebooks/{topic}.html", topic=TOPICS),
 

@@ -53,7 +53,7 @@ use rule job from theory_claims as theory_claims with:
         tracking="results/theory/tracking.csv",
         high_density="results/theory/high_density.csv",
     output:
-        "results/claims/theory.csv",
+        "results/measured/theory.csv",
     params:
         bootstrap=BOOTSTRAP,
 

@@ -40,7 +40,7 @@ use rule job from windows_claims as windows_claims with:
         "results/theory/windows.csv",
         expand("results/{name}/windows.csv", name=CLASSIFIED),
     output:
-        "results/claims/windows.csv",
+        "results/measured/windows.csv",
     params:
         models=list(CLASSIFIED),
         bootstrap=BOOTSTRAP,

@@ -1,51 +1,31 @@
 import pandas as pd
 
 from cartoonists.files.artifacts import job, write_table
-from cartoonists.statistics.claims import Bootstrap, row, to_table
+from cartoonists.statistics.estimates import Measurements, share
 from cartoonists.statistics.summaries import rises
+from cartoonists.statistics.trust import UNTRUSTED, trusted_whole
 
-SOURCE = "Karczewski et al. 2025a, section 5"
-CONTROL = "a control; the paper makes no statement"
-MOSTLY = 0.9  # share of images that still counts as "monotonically"
+CONTROLS = ("contrast", "down-up")  # that take detail away as blur does
 
 
-def blur_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 8: images whose log-density rises at every step, and steps that rise."""
+def curves(measured: Measurements, model: str, artifact: str) -> None:
+    """Claim 8: images whose log-density rises at every step, of blur and of its controls."""
     table = pd.read_csv(artifact)
     main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
-    rows = []
-    for (operation, source), part in main.groupby(["operation", "source"], sort=False):
-        up = rises(part) > 0
-        where = f"{operation}, {source}, {model}"
-        claimed = operation == "blur"
-        images = bootstrap.mean(up.all(axis=1).astype(float))
-        steps = bootstrap.mean(up.mean(axis=1))
-        rows += [
-            row(
-                f"8 blur raises the log-density: images in which every step rises ({where})",
-                SOURCE,
-                "all images" if claimed else "control",
-                images,
-                "share of images",
-                (images.above(MOSTLY) or images.value == 1.0) if claimed else CONTROL,
-                artifact,
-            ),
-            row(
-                f"8 blur raises the log-density: steps that rise ({where})",
-                SOURCE,
-                "all steps" if claimed else "control",
-                steps,
-                "share of steps",
-                (steps.above(MOSTLY) or steps.value == 1.0) if claimed else CONTROL,
-                artifact,
-            ),
-        ]
-    return rows
+    for operation, part in main.groupby("operation", sort=False):
+        kept = part[trusted_whole(part, ["source", "seed"])]
+        up = share((rises(kept) > 0).all(axis=1) if len(kept) else [])
+        dropped = len(part.drop_duplicates(["source", "seed"])) - up.n
+        here = {"artifact": artifact, "model": model, "condition": operation}
+        here |= {"left_out": dropped, "why": UNTRUSTED}
+        if operation == "blur":
+            measured.add("blur-raises", up, **here)
+        elif operation in CONTROLS:
+            measured.add("blur-not-special", up, **here)
 
 
 with job(snakemake) as record:
-    bootstrap = Bootstrap(**snakemake.params.bootstrap)
-    rows = []
+    measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
-        rows += blur_rows(model, f"results/{model}/blur.csv", bootstrap)
-    write_table(snakemake.output[0], to_table(rows), record)
+        curves(measured, model, f"results/{model}/blur.csv")
+    write_table(snakemake.output[0], measured.table(), record)

@@ -1,62 +1,75 @@
 import pandas as pd
 
 from cartoonists.files.artifacts import job, write_table
-from cartoonists.statistics.claims import Interval, row, to_table
+from cartoonists.statistics.estimates import (
+    Measurements,
+    correlation,
+    correlation_gap,
+    partial_rank_correlation,
+)
+from cartoonists.statistics.trust import UNTRUSTED, trusted
 
-SIZE = "Karczewski et al. 2025a, section 5"
-DIMENSION = "Karczewski et al. 2025a, section 5; Kamkari et al. 2024"
-STRONG = 0.8  # size of a correlation that counts as strong; the paper has 0.97 on FFHQ-256
-
-
-def size_row(found: pd.Series, model: str, artifact: str):
-    """Claim 9: log-density falls as the size rises."""
-    interval = Interval(found["value"], found["ci_low"], found["ci_high"])
-    codec = found["y"].removesuffix("_bytes").replace("_", " ")
-    return row(
-        f"9 log-density follows size: {found['statistic']} correlation with {codec} "
-        f"({found['kind']}, n = {found['n']}, {model})",
-        SIZE,
-        "-0.97 (PNG, FFHQ-256)" if codec == "png" else "not reported",
-        interval,
-        "correlation",
-        interval.below(-STRONG) if codec == "png" else "the paper measures PNG",
-        artifact,
-    )
+LOSSLESS = ("zlib_bytes", "png_bytes", "webp_lossless_bytes")
+DENSITY, PNG = "log_density_nats", "png_bytes"
 
 
-def dimension_row(found: pd.Series, model: str, artifact: str):
-    """Claim 12: the local dimension falls with log-density and rises with size."""
-    interval = Interval(found["value"], found["ci_low"], found["ci_high"])
-    by_size = found["y"] == "png_bytes"
-    name = found["x"] if by_size else found["y"]
-    with_what = "PNG size" if by_size else "log-density"
-    return row(
-        f"12 local intrinsic dimension at λ = {name.removeprefix('lid_at_')}: "
-        f"{found['statistic']} correlation with {with_what} "
-        f"({found['kind']}, n = {found['n']}, {model})",
-        DIMENSION,
-        "above 0" if by_size else "below 0",
-        interval,
-        "correlation",
-        interval.above(0.0) if by_size else interval.below(0.0),
-        artifact,
-    )
+def sizes(measured: Measurements, kept: pd.DataFrame, here) -> None:
+    """Claim 9: PNG size, with each pooling by itself."""
+    units = kept["kind"].eq("data").astype(str) + kept["seed"].astype(str)
+    ordinary, real = (kept[kept["kind"] == kind] for kind in ("ordinary", "data"))
+    for condition, part in {
+        "ordinary samples": ordinary, "real images": real, "all kinds together": kept
+    }.items():  # fmt: skip
+        found = correlation(part[DENSITY], part[PNG], units[part.index])
+        measured.add("png-follows-density", found, **here(condition, part))
+    for switch, part in kept[kept["kind"] == "high-density"].groupby("switch_logsnr"):
+        found = correlation(part[DENSITY], part[PNG])
+        where = here(f"switch at λ = {switch:g}", part)
+        measured.add("png-within-switch", found, **where)
 
 
-def rows_of(model: str, artifact: str) -> list:
+def codecs(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
+    """Claim 9: lossless codecs two by two, the one with smaller files first."""
+    found = [name for name in LOSSLESS if name in ordinary]
+    ranked = sorted(found, key=lambda name: ordinary[name].mean())
+    for i, better in enumerate(ranked):
+        for other in ranked[i + 1 :]:
+            gap = correlation_gap(ordinary[DENSITY], ordinary[better], ordinary[other])
+            names = [n.removesuffix("_bytes").replace("_", " ") for n in (better, other)]
+            measured.add("codec-order", gap, **here(" - ".join(names), ordinary))
+
+
+def dimension(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
+    """Claim 12: FLIPD against PNG size at equal log-density."""
+    for name in [name for name in ordinary if name.startswith("lid_at_")]:
+        part = ordinary[[name, PNG, DENSITY]].dropna()
+        found = partial_rank_correlation(part[name], part[PNG], part[DENSITY])
+        where = f"FLIPD at λ = {name.removeprefix('lid_at_')}"
+        measured.add("local-dimension", found, **here(where, ordinary))
+
+
+def measure(measured: Measurements, model: str, artifact: str) -> None:
     table = pd.read_csv(artifact)
-    rows = []
-    for _, found in table.iterrows():
-        dimension = "lid_at_" in found["x"] + found["y"]
-        if dimension and found["statistic"] == "spearman":
-            rows.append(dimension_row(found, model, artifact))
-        elif not dimension and (found["y"] == "png_bytes" or found["statistic"] == "pearson"):
-            rows.append(size_row(found, model, artifact))
-    return rows
+    kept = table[trusted(table)]
+
+    def here(condition: str, part: pd.DataFrame) -> dict:
+        alike = table
+        if condition != "all kinds together":
+            alike = table[table["kind"] == part["kind"].iloc[0]] if len(part) else table.iloc[:0]
+        if condition.startswith("switch"):
+            alike = alike[alike["switch_logsnr"] == part["switch_logsnr"].iloc[0]]
+        dropped = len(alike) - len(part)
+        where = {"artifact": artifact, "model": model, "condition": condition}
+        return where | {"left_out": dropped, "why": UNTRUSTED}
+
+    sizes(measured, kept, here)
+    ordinary = kept[kept["kind"] == "ordinary"]
+    codecs(measured, ordinary, here)
+    dimension(measured, ordinary, here)
 
 
 with job(snakemake) as record:
-    rows = []
+    measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
-        rows += rows_of(model, f"results/{model}/compression_correlations.csv")
-    write_table(snakemake.output[0], to_table(rows), record)
+        measure(measured, model, f"results/{model}/compression.csv")
+    write_table(snakemake.output[0], measured.table(), record)

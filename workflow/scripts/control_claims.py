@@ -1,153 +1,152 @@
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from cartoonists.files.artifacts import job, write_table
-from cartoonists.statistics.claims import Bootstrap, Interval, order_of_convergence, row, to_table
+from cartoonists.files.artifacts import job, read_arrays, write_table
+from cartoonists.images.pictures import codec_sizes, gradient_energy
+from cartoonists.statistics.claims import Bootstrap, Interval, order_of_convergence
+from cartoonists.statistics.estimates import (
+    Estimate,
+    Measurements,
+    correlation,
+    geometric_mean,
+    mean,
+    share,
+)
+from cartoonists.statistics.trust import UNTRUSTED, trusted
 
-GUIDANCE = "Karczewski et al. 2025b, density guidance"
-TRACKING = "Karczewski et al. 2025a, theorem 1, and 2025b"
-MONOTONE = 0.95  # share of seeds
-STRONG = 0.8  # correlation
-NEGLIGIBLE = 0.05  # nats per dimension between guidance with and without noise
+DENSITY = "log_density_nats"
+MIDDLE = 0.5  # the quantile that asks for nothing
+STRONG = 0.7  # the quantile whose reach is compared with ordinary samples
+EXPECTED = {"heun": 2.0, "euler": 0.5}  # orders
 
 
-def monotone(table: pd.DataFrame) -> np.ndarray:
-    """Whether each seed's log-density rises at every step of the quantile."""
-    values = table.pivot(index="seed", columns="quantile", values="log_density_nats")
-    return (np.diff(values.to_numpy(), axis=1) > 0).all(axis=1).astype(float)
+def strength(quantile: float) -> str:
+    return f"strength {stats.norm.ppf(quantile):+.2f} (q = {quantile:g})"
 
 
-def control_rows(where: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 10: share of seeds that rise with q, by every control."""
-    table = pd.read_csv(artifact)
-    middle = table[(table["control"] == "guidance") & (table["quantile"] == 0.5)]
-    rows = []
+def by_strength(part: pd.DataFrame) -> pd.DataFrame:
+    """Log-densities that can be trusted, a row a seed and a column a quantile."""
+    kept = part[trusted(part)] if "error_nats" in part else part
+    values = kept.pivot(index="seed", columns="quantile", values=DENSITY)
+    return values.reindex(columns=sorted(part["quantile"].unique()))
+
+
+def left_out(part: pd.DataFrame, n: int) -> dict:
+    return {"left_out": part["seed"].nunique() - n, "why": UNTRUSTED}
+
+
+def monotone(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 10: seeds whose log-density rises with every step of each control."""
     for control, part in table.groupby("control", sort=False):
-        seeds = part["seed"].unique()
-        if part["quantile"].nunique() < 3:  # at one half it is the sample of guidance
-            part = pd.concat([part, middle[middle["seed"].isin(seeds)]])
-        share = bootstrap.mean(monotone(part))
-        rows.append(
-            row(
-                f"10 log-density rises with the quantile: {control} ({where})",
-                GUIDANCE,
-                "at least 0.95 of seeds",
-                share,
-                "share of seeds",
-                share.value >= MONOTONE,
-                artifact,
-            )
-        )
-    return rows
+        values = by_strength(part).dropna()
+        here = {"artifact": artifact, "model": model, "condition": control}
+        here |= left_out(part, len(values))
+        if control.startswith("guidance"):
+            rising = (np.diff(values.to_numpy(), axis=1) > 0).all(axis=1)
+            measured.add("guidance-monotone", share(rising), **here)
+        elif control.startswith("prior"):
+            up = values.iloc[:, -1] > values.iloc[:, 0]
+            measured.add("prior-guidance", share(up), **here)
 
 
-def noise_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 10: guidance with noise reaches what it reaches without."""
-    table = pd.read_csv(artifact)
-    plain = table[table["control"] == "guidance"].set_index(["quantile", "seed"])
-    rows = []
+def reached(
+    measured: Measurements, model: str, part: pd.DataFrame, artifact: str, span: float
+) -> None:
+    """Claim 10: change against strength 0, reached by requested; ``span`` is the range of λ."""
+    values = by_strength(part)
+    for quantile in values.columns.drop(MIDDLE):
+        asked = 0.5 * np.sqrt(2 * part["dimensions"].iloc[0]) * stats.norm.ppf(quantile) * span
+        ratio = ((values[quantile] - values[MIDDLE]) / asked).dropna()
+        here = {"model": model, "condition": strength(quantile)} | left_out(part, len(ratio))
+        measured.add("guidance-exact", mean(ratio), artifact, **here)
+
+
+def quantile_reached(
+    measured: Measurements, model: str, part: pd.DataFrame, artifact: str, pairs: pd.DataFrame
+) -> None:
+    """Claim 10: ordinary samples of the same estimator below what a strength reaches."""
+    ordinary = pairs[pairs["sample"] == "ordinary"]
+    kept = ordinary[trusted(ordinary)]
+    below = share(kept[DENSITY] < by_strength(part)[STRONG].median())
+    here = {"model": model, "condition": strength(STRONG)} | left_out(ordinary, len(kept))
+    measured.add("guidance-no-quantile", below, artifact, **here)
+
+
+def detail(measured: Measurements, model: str, artifact: str) -> None:
+    """Claim 10: detail and file size of the guided images, largest by smallest strength."""
+    images = read_arrays(artifact)[0]["images"]  # the quantiles rising
+    sizes = [codec_sizes(part, ["png"])["png"] for part in (images[-1], images[0])]
+    energies = [gradient_energy(part) for part in (images[-1], images[0])]
+    for condition, (last, first) in {"gradient energy": energies, "PNG bytes": sizes}.items():
+        ratio = geometric_mean(last / first)
+        measured.add("guidance-detail", ratio, artifact, model=model, condition=condition)
+
+
+def noise(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 10: guidance with noise against without, the mean over strengths of each seed."""
+    plain = by_strength(table[table["control"] == "guidance"])
     noisy = table[table["control"].str.endswith("noise")]
     for control, part in noisy.groupby("control", sort=False):
-        values = part.set_index(["quantile", "seed"])["log_density_nats"]
-        gap = values - plain.loc[values.index, "log_density_nats"]
-        gap = bootstrap.median(gap / part["dimensions"].iloc[0])  # few paths run off the data
-        spread = plain["log_density_nats"].groupby("quantile").std().mean()
-        spread = spread / part["dimensions"].iloc[0]
-        within = gap.within(-max(spread, NEGLIGIBLE), max(spread, NEGLIGIBLE))
-        rows.append(
-            row(
-                f"10 noise leaves the density that is reached: {control} - guidance ({model})",
-                GUIDANCE,
-                "0, within the spread of seeds",
-                gap,
-                "nats/dim",
-                within,
-                artifact,
-            )
-        )
-    return rows
+        values = by_strength(part)
+        gap = (values - plain.loc[values.index, values.columns]).dropna().mean(axis=1)
+        here = {"model": model, "condition": control} | left_out(part, len(gap))
+        found = mean(gap / part["dimensions"].iloc[0])
+        measured.add("noise-keeps-density", found, artifact, **here)
 
 
-def alignment_rows(where: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 10: the two forms of score alignment, and the share aligned."""
+def alignment(measured: Measurements, model: str, artifact: str) -> None:
+    """Claim 10: the two forms of score alignment, and the samples aligned."""
     table = pd.read_csv(artifact)
-    both = table["with_score_nats"], table["without_score_nats"]
-    correlation = bootstrap.pearson(*both)
-    aligned = bootstrap.mean((both[1] > 0).astype(float))
-    return [
-        row(
-            f"10 score alignment with and without the score: Pearson correlation ({where})",
-            GUIDANCE,
-            "equal",
-            correlation,
-            "correlation",
-            correlation.above(STRONG),
-            artifact,
-        ),
-        row(
-            f"10 score alignment: share of samples aligned ({where})",
-            GUIDANCE,
-            "almost all",
-            aligned,
-            "share of samples",
-            aligned.value >= MONOTONE,
-            artifact,
-        ),
-    ]
+    with_score, without = table["with_score_nats"], table["without_score_nats"]
+    here = {"artifact": artifact, "model": model}
+    measured.add("alignment-agrees", correlation(with_score, without), **here)
+    measured.add("alignment-positive", share(without > 0), **here)
 
 
-def prediction_rows(model: str, artifact: str, aligned: str, bootstrap: Bootstrap) -> list:
-    """Claim 10: where the score is aligned, does scaling the latent move log p_0 as predicted?"""
-    table, alignment = pd.read_csv(artifact), pd.read_csv(aligned).set_index("seed")
-    prior = table[table["control"] == "prior"]
-    values = prior.pivot(index="seed", columns="quantile", values="log_density_nats")
-    change = values[values.columns.max()] - values[values.columns.min()]
-    seeds = change.index.intersection(alignment.index)
-    right = (change[seeds] > 0) == (alignment.loc[seeds, "without_score_nats"] > 0)
-    share = bootstrap.mean(right.astype(float))
-    return [
-        row(
-            f"10 scaling the latent moves log-density as score alignment predicts ({model})",
-            GUIDANCE,
-            "always",
-            share,
-            "share of samples",
-            share.value >= MONOTONE,
-            artifact,
-        )
-    ]
-
-
-def path_rows(artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 10: the tracked value converges along every process."""
-    rows = []
+def paths(measured: Measurements, artifact: str) -> None:
+    """Order of convergence of formula (★) along every process."""
     for (process, solver), runs in pd.read_csv(artifact).groupby(["process", "solver"], sort=False):
         errors = runs.pivot(index="seed", columns="steps", values="error_nats")
-        squared = order_of_convergence(errors**2, bootstrap)  # twice the order of the RMS
-        order = Interval(squared.value / 2, squared.low / 2, squared.high / 2)
-        expected = 1.5 if solver == "heun" else 0.35
-        rows.append(
-            row(
-                f"10 log-density tracked along any path: order of convergence ({process})",
-                TRACKING,
-                "2 for Heun" if solver == "heun" else "0.5 to 1 for Euler–Maruyama",
-                order,
-                "log RMS error per log steps",
-                order.above(expected),
-                artifact,
-            )
-        )
-    return rows
+
+        def relative(level: Bootstrap, squared=errors**2, expected=EXPECTED[solver]) -> Interval:
+            order = order_of_convergence(squared, level)  # twice that of the root mean square
+            ends = (order.value, order.low, order.high)
+            return Interval(*(end / 2 / expected for end in ends))
+
+        order = Estimate(len(errors), "bootstrap of units", relative)
+        measured.add("path-order", order, artifact, condition=process)
+
+
+def closed_forms(measured: Measurements, artifact: str, span: float) -> None:
+    table = pd.read_csv(artifact)
+    monotone(measured, "closed form", table, artifact)
+    widest = table.loc[table["control"].str.startswith("guidance, bound"), "control"]
+    widest = max(widest.unique(), key=lambda name: float(name.split()[-1]))
+    reached(measured, "closed form", table[table["control"] == widest], artifact, span)
+
+
+def image_model(measured: Measurements, model: str) -> None:
+    artifact = f"results/{model}/control.csv"
+    table = pd.read_csv(artifact)
+    guided = table[table["control"] == "guidance"]
+    levels = read_arrays(f"results/{model}/stein.npz")[0]["logsnr"]  # over the model's range of λ
+    monotone(measured, model, table, artifact)
+    reached(measured, model, guided, artifact, float(levels.max() - levels.min()))
+    pairs = pd.read_csv(f"results/{model}/high_density.csv")
+    if STRONG in guided["quantile"].to_numpy():
+        quantile_reached(measured, model, guided, artifact, pairs)
+    detail(measured, model, f"results/{model}/control_images.npz")
+    noise(measured, model, table, artifact)
+    alignment(measured, model, f"results/{model}/alignment.csv")
 
 
 with job(snakemake) as record:
-    bootstrap = Bootstrap(**snakemake.params.bootstrap)
-    rows = control_rows("closed form", "results/theory/control.csv", bootstrap)
-    rows += alignment_rows("closed form", "results/theory/alignment.csv", bootstrap)
-    rows += path_rows("results/theory/paths.csv", bootstrap)
+    measured = Measurements(**snakemake.params.bootstrap)
+    low, high = snakemake.params.logsnr
+    closed_forms(measured, "results/theory/control.csv", high - low)
+    alignment(measured, "closed form", "results/theory/alignment.csv")
+    paths(measured, "results/theory/paths.csv")
     for model in snakemake.params.models:
-        table, aligned = f"results/{model}/control.csv", f"results/{model}/alignment.csv"
-        rows += control_rows(model, table, bootstrap) + noise_rows(model, table, bootstrap)
-        rows += alignment_rows(model, aligned, bootstrap)
-        rows += prediction_rows(model, table, aligned, bootstrap)
-    write_table(snakemake.output[0], to_table(rows), record)
+        image_model(measured, model)
+    write_table(snakemake.output[0], measured.table(), record)

@@ -1,155 +1,69 @@
-"""The rules of decision, written before the measurement:
-
-Cartoons are in the density if HD images of the exact score are denser in the mean than ordinary
-ones with the same noise, and flatter by more than 5%; and if the exact score gives more than half
-of the flattening that the networks give.  A network is free to see cartoons that are not there if
-its own log p exceeds the true one at its HD points, or if its score errs more on HD trajectories
-than on noised data.  An interval that straddles a bound decides nothing.
-"""
-
 import pandas as pd
-from scipy import stats
 
 from cartoonists.files.artifacts import job, write_table
-from cartoonists.images.measures import correlations
 from cartoonists.report import extrapolation as tables
-from cartoonists.statistics.claims import Bootstrap, Interval, row, to_table
-
-OURS = "this project"
-POSTER = "Karczewski et al. 2025a, poster"
-SIZE = "Karczewski et al. 2025a, section 5"
-FLATTER = 0.95  # HD over ordinary: flatter by more than 5%
-HALF = 0.5
-EQUAL = 0.01  # nats/dim between the PF-ODE's log p and the true one, where the score is exact
-STRONG = 0.8  # size of a correlation that counts as strong, as on other images
+from cartoonists.statistics.estimates import Measurements, correlation, mean, ratio_of_means, share
 
 
-def above(found: Interval, bound: float) -> bool | str:
-    """Whether the interval lies above the bound, or that it says neither."""
-    if found.above(bound) or found.below(bound):
-        return found.above(bound)
-    return f"undecided, the interval straddles {bound:g}"
-
-
-def below(found: Interval, bound: float) -> bool | str:
-    """Whether the interval lies below the bound, or that it says neither."""
-    verdict = above(found, bound)
-    return verdict if isinstance(verdict, str) else not verdict
-
-
-def density_rows(table: pd.DataFrame, case: str, bootstrap: Bootstrap, artifact: str) -> list:
-    """Of the exact score, by switch point: denser, and flatter."""
-    rows = []
+def density(measured: Measurements, table: pd.DataFrame, case: str, artifact: str) -> None:
+    """Claim 13, of the exact score: denser, flatter, and its share of the flattening."""
     gain = tables.changes(table, tables.EXACT, tables.per_dimension(table, tables.TRUE))
     rough = tables.by_kind(table, tables.EXACT, table[tables.FLATNESS])
     for switch in gain:
-        where = f"({case}, λ = {switch:g}, n = {len(gain)})"
-        found = bootstrap.mean(gain[switch])
-        statement = f"13 HD images of the exact score are denser: HD - ordinary {where}"
-        verdict = above(found, 0.0)
-        rows.append(row(statement, OURS, "above 0", found, "nats/dim", verdict, artifact))
-        found = tables.ratio_of_means(bootstrap, rough[switch], rough[tables.ORDINARY])
-        statement = f"13 HD images of the exact score are flatter: HD / ordinary {where}"
-        verdict = below(found, FLATTER)
-        rows.append(row(statement, OURS, "below 1", found, "ratio", verdict, artifact))
-    return rows
-
-
-def share_rows(table: pd.DataFrame, case: str, bootstrap: Bootstrap, artifact: str) -> list:
-    """Flattening, mean over the switch points: the exact score's over each network's."""
+        where = f"{case}, switch at λ = {switch:g}"
+        measured.add("exact-denser", mean(gain[switch]), artifact, condition=where)
+        ratio = ratio_of_means(rough[switch], rough[tables.ORDINARY])
+        measured.add("exact-flatter", ratio, artifact, condition=where)
     exact = tables.changes(table, tables.EXACT, table[tables.FLATNESS]).mean(axis=1)
-    rows = []
     for name in tables.networks(table):
         learned = tables.changes(table, name, table[tables.FLATNESS]).mean(axis=1)
-        found = tables.ratio_of_means(bootstrap, exact, learned)
-        statement = f"13 flattening is in the density: exact score / network ({case}, {name})"
-        rows.append(row(statement, OURS, "1", found, "ratio", above(found, HALF), artifact))
-    return rows
+        ratio = ratio_of_means(exact, learned)
+        measured.add("flattening-share", ratio, artifact, condition=f"{case}, {name}")
 
 
-def freedom_rows(table: pd.DataFrame, case: str, bootstrap: Bootstrap, artifact: str) -> list:
-    """Own minus true log p of each network at its HD points; the same of the exact score is 0."""
-    rows = []
+def freedom(measured: Measurements, table: pd.DataFrame, case: str, artifact: str) -> None:
+    """Claim 13: own minus true log p of each network at its HD points; of the exact score, 0."""
     for name in tables.networks(table):
         wide = tables.by_kind(table, name, tables.overestimate(table))
         for switch in wide.drop(columns=tables.ORDINARY):
-            found = bootstrap.mean(wide[switch])
-            statement = (
-                "13 the network takes its HD images for denser than they are: own - true log p "
-                f"({case}, {name}, λ = {switch:g})"
-            )
-            verdict = above(found, 0.0)
-            rows.append(row(statement, POSTER, "above 0", found, "nats/dim", verdict, artifact))
+            where = f"{case}, {name}, switch at λ = {switch:g}"
+            measured.add("network-freedom", mean(wide[switch]), artifact, condition=where)
     check = tables.by_kind(table, tables.EXACT, tables.overestimate(table)).mean(axis=1)
-    found = bootstrap.mean(check)
-    statement = f"13 the PF-ODE of the exact score gives the true log p ({case})"
-    verdict = found.within(-EQUAL, EQUAL)
-    return [*rows, row(statement, OURS, "0", found, "nats/dim", verdict, artifact)]
+    measured.add("exact-flow", mean(check), artifact, condition=case)
 
 
-def error_rows(errors: pd.DataFrame, case: str, bootstrap: Bootstrap, artifact: str) -> list:
-    """Score error on the exact HD trajectories over that on noised data."""
-    rows = []
-    for name in errors["score"].unique():
-        found = tables.ratio_of_means(bootstrap, *tables.integrated_errors(errors, name))
-        statement = (
-            "13 the network's score errs more on HD trajectories than on noised data: ratio of "
-            f"squared errors ({case}, {name})"
-        )
-        rows.append(row(statement, POSTER, "above 1", found, "ratio", above(found, 1.0), artifact))
-    return rows
+def errors(measured: Measurements, table: pd.DataFrame, case: str, artifact: str) -> None:
+    """Claim 13: score error on the exact HD trajectories over that on noised data."""
+    for name in table["score"].unique():
+        ratio = ratio_of_means(*tables.integrated_errors(table, name))
+        measured.add("network-errs-more", ratio, artifact, condition=f"{case}, {name}")
 
 
-def flat_rows(table: pd.DataFrame, confidence: float, artifact: str) -> list:
-    """Share of HD images with less texture than every draw, by switch point."""
+def synthetic(measured: Measurements, table: pd.DataFrame, artifact: str) -> None:
+    """Claims 13 and 9: texture of HD images, and PNG size against the true log-density."""
     draws = table[table["kind"] == "draw"]
-    least = draws["texture"].min()
-    rows = []
-    for switch, part in table[table["kind"] == "high-density"].groupby("switch_logsnr"):
-        hits, n = int((part["texture"] < least).sum()), len(part)
-        ends = stats.binomtest(hits, n).proportion_ci(confidence, method="wilson")
-        found = Interval(hits / n, ends.low, ends.high)
-        statement = (
-            f"13 HD images are flatter than every one of {len(draws)} draws: share "
-            f"(synthetic, λ = {switch:g}, n = {n})"
-        )
-        rows.append(row(statement, OURS, "1", found, "share", above(found, HALF), artifact))
-    return rows
-
-
-def size_rows(table: pd.DataFrame, bootstrap: Bootstrap, artifact: str) -> list:
-    """PNG size against the true log-density: all draws, each strength alone, each switch point."""
-    draws = table[table["kind"] == "draw"]
+    branches = table[table["kind"] == "high-density"].groupby("switch_logsnr")
+    for switch, part in branches:
+        flat = share(part["texture"] < draws["texture"].min())
+        where = f"switch at λ = {switch:g}, against {len(draws)} draws"
+        measured.add("synthetic-flatter", flat, artifact, condition=where)
     groups = {"draws": draws}
-    for strength, part in draws.groupby("strength"):
-        groups[f"draws of texture {strength:g}"] = part
-    for switch, part in table[table["kind"] == "high-density"].groupby("switch_logsnr"):
-        groups[f"high-density from λ = {switch:g}"] = part
-    parts = [part.assign(kind=name) for name, part in groups.items() if len(part) >= 3]
-    found = correlations(pd.concat(parts), ["log_density_nats"], ["png_bytes"], bootstrap)
-    rows = []
-    for _, each in found.iterrows():
-        interval = Interval(each["value"], each["ci_low"], each["ci_high"])
-        statement = (
-            f"9 true log-density follows size: {each['statistic']} correlation with png "
-            f"({each['kind']}, n = {each['n']}, synthetic)"
-        )
-        verdict = below(interval, -STRONG)
-        paper = "-0.97 (PNG, FFHQ-256)"
-        rows.append(row(statement, SIZE, paper, interval, "correlation", verdict, artifact))
-    return rows
+    groups |= {
+        f"draws of texture {strength:g}": part for strength, part in draws.groupby("strength")
+    }
+    groups |= {f"HD, switch at λ = {switch:g}": part for switch, part in branches}
+    for name, part in groups.items():
+        found = correlation(part["log_density_nats"], part["png_bytes"])
+        measured.add("png-synthetic", found, artifact, condition=name)
 
 
 with job(snakemake) as record:
-    bootstrap, inputs = Bootstrap(**snakemake.params.bootstrap), snakemake.input
-    table, errors = pd.read_csv(inputs.samples), pd.read_csv(inputs.errors)
-    side = int(table["dimensions"].iloc[0] ** 0.5)
-    case = f"fitted to Fashion-MNIST, {side}×{side}"
-    rows = density_rows(table, case, bootstrap, inputs.samples)
-    rows += share_rows(table, case, bootstrap, inputs.samples)
-    rows += freedom_rows(table, case, bootstrap, inputs.samples)
-    rows += error_rows(errors, case, bootstrap, inputs.errors)
-    shapes = pd.read_csv(inputs.synthetic)
-    rows += flat_rows(shapes, bootstrap.confidence, inputs.synthetic)
-    rows += size_rows(shapes, bootstrap, inputs.synthetic)
-    write_table(snakemake.output[0], to_table(rows), record)
+    measured, inputs = Measurements(**snakemake.params.bootstrap), snakemake.input
+    samples = pd.read_csv(inputs.samples)
+    side = int(samples["dimensions"].iloc[0] ** 0.5)
+    case = f"{side}×{side}"
+    density(measured, samples, case, inputs.samples)
+    freedom(measured, samples, case, inputs.samples)
+    errors(measured, pd.read_csv(inputs.errors), case, inputs.errors)
+    synthetic(measured, pd.read_csv(inputs.synthetic), inputs.synthetic)
+    write_table(snakemake.output[0], measured.table(), record)

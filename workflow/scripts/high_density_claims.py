@@ -1,139 +1,85 @@
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from cartoonists.files.artifacts import job, write_table
-from cartoonists.report.high_density import DETAIL, ratio_of_means
-from cartoonists.statistics.claims import Bootstrap, Interval, row, to_table
-from cartoonists.statistics.summaries import bound_gains, gains
-from cartoonists.statistics.trust import error_row
-
-ALGORITHM = "Karczewski et al. 2025a, algorithm 1"
-CARTOONS = "Karczewski et al. 2025a, section 5"
-ASKED = "the paper reports no number; its reviewers asked"
-NAMES = {"iwae": "IWAE", "tracked": "tracked value"}
-UNDECIDED = "the bounds are wider apart than the gain"
-NATS_TO_BITS = 1 / 0.6931471805599453
-
-
-def gain_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 6: share of pairs and mean gain at each switch point."""
-    table = pd.read_csv(artifact)
-    bits = NATS_TO_BITS / table["dimensions"].iloc[0]
-    values = gains(table)
-    rows = [error_row(6, model, table, artifact, bootstrap)]
-    for switch in values:
-        where = f"{model}, switch at λ = {switch:g}"
-        found = values[switch].dropna()  # pairs of which both values can be trusted
-        share = bootstrap.mean((found > 0).astype(float))
-        gain = bootstrap.mean(found)
-        per_dim = Interval(gain.value * bits, gain.low * bits, gain.high * bits)
-        rows += [
-            row(
-                f"6 HD samples beat ordinary samples from the same point: share ({where})",
-                ALGORITHM,
-                "always in the paper's experiments",
-                share,
-                "share of pairs",
-                share.above(0.5),
-                artifact,
-            ),
-            row(
-                f"6 HD samples beat ordinary samples from the same point: mean gain ({where})",
-                ALGORITHM,
-                "above 0",
-                gain,
-                "nats",
-                gain.above(0.0),
-                artifact,
-            ),
-            row(
-                f"6 HD samples beat ordinary samples from the same point: mean gain ({where})",
-                ALGORITHM,
-                "above 0",
-                per_dim,
-                "bits/dim",
-                per_dim.above(0.0),
-                artifact,
-            ),
-        ]
-    return rows
+from cartoonists.statistics.estimates import (
+    Measurements,
+    bootstrapped,
+    mean,
+    normal,
+    ratio_of_means,
+    share,
+)
+from cartoonists.statistics.summaries import bound_gains, compared_pairs
+from cartoonists.statistics.trust import UNTRUSTED, trusted
 
 
-def bound_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 6 without the PF-ODE: lower bounds of both kinds, and where the bounds prove it."""
-    table = pd.read_csv(artifact)
-    rows = []
-    for ordinary, otherwise in {"iwae": False, "tracked": UNDECIDED}.items():
-        values = bound_gains(table, ordinary)
-        for switch in values:
-            gain = bootstrap.mean(values[switch])
-            rows.append(
-                row(
-                    "6 HD samples beat ordinary samples by the lower bound: IWAE of HD - "
-                    f"{NAMES[ordinary]} of ordinary, mean ({model}, switch at λ = {switch:g})",
-                    ALGORITHM,
-                    "above 0",
-                    gain,
-                    "nats",
-                    gain.above(0.0) or otherwise,
-                    artifact,
-                )
-            )
-    return rows
+def gains(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 6: share of pairs, mean gain and ratio at each switch point."""
+    size = table["dimensions"].iloc[0]
+    for switch, pairs in compared_pairs(table).groupby("switch_logsnr"):
+        here = {"artifact": artifact, "model": model, "condition": f"switch at λ = {switch:g}"}
+        kept = pairs[pairs["trusted"]]
+        dropped = {"left_out": len(pairs) - len(kept), "why": UNTRUSTED}
+        gain = kept["high_density_nats"] - kept["ordinary_nats"]
+        apart = gain.abs() > kept["error_nats"]
+        ties = f"{dropped['left_out']} by {UNTRUSTED}; others no further apart than their errors"
+        together = {"left_out": len(pairs) - int(apart.sum()), "why": ties}
+        measured.add("hd-always", share(gain[apart] > 0), **here, **together)
+        measured.add("hd-gain", mean(gain / size), **here, **dropped)
+        if model.startswith("cifar10"):
+            for unit in ("nats", "bits"):
+                both = (kept[f"high_density_{unit}"], kept[f"ordinary_{unit}"])
+                unit_here = here | {"condition": f"{unit}, {here['condition']}"}
+                measured.add("likelihood-ratio", ratio_of_means(*both), **unit_here, **dropped)
 
 
-def detail_rows(model: str, artifact: str, bootstrap: Bootstrap) -> list:
-    """Claim 7: detail of HD images by that of ordinary ones, earliest and middle switch point."""
-    table = pd.read_csv(artifact)
-    rows = []
-    for measure, label in DETAIL.items():
-        found = ratio_of_means(table, measure, bootstrap)
-        for switch in (min(found), min(found, key=abs)):
-            ratio = found[switch]
-            rows.append(
-                row(
-                    f"7 HD images are cartoons or blur: {label}, HD / ordinary "
-                    f"({model}, switch at λ = {switch:g})",
-                    CARTOONS,
-                    "less detail: below 1",
-                    ratio,
-                    "ratio of means",
-                    ratio.below(1.0),
-                    artifact,
-                )
-            )
-    return rows
+def bounds(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 6 without the PF-ODE: lower bound of HD samples, upper of ordinary ones."""
+    for switch, gain in bound_gains(table, "tracked").items():
+        found = mean(gain.dropna() / table["dimensions"].iloc[0])
+        where = f"switch at λ = {switch:g}"
+        measured.add("hd-bounds", found, artifact, model=model, condition=where)
 
 
-def set_rows(model: str, artifact: str) -> list:
-    """Claim 7: diversity and distance to the data, relative to ordinary samples."""
-    table = pd.read_csv(artifact)
+def detail(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 7: gradient energy of HD images by that of ordinary ones."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")["gradient_energy"]
     branch = table[table["sample"] == "high-density"]
-    rows = []
-    for measure, part in branch.groupby("measure", sort=False):
-        by_switch = part.set_index("switch_logsnr")
-        for switch in (min(by_switch.index), min(by_switch.index, key=abs)):
-            found = by_switch.loc[switch, ["ratio", "ratio_ci_low", "ratio_ci_high"]]
-            rows.append(
-                row(
-                    f"7 HD images are cartoons or blur: {measure.replace('_', ' ')}, HD / ordinary "
-                    f"({model}, switch at λ = {switch:g})",
-                    CARTOONS,
-                    "not reported",
-                    Interval(*found.astype(float)),
-                    "ratio",
-                    ASKED,
-                    artifact,
-                )
-            )
-    return rows
+    values = branch.pivot(index="seed", columns="switch_logsnr", values="gradient_energy").dropna()
+    for switch in dict.fromkeys((min(values), min(values, key=abs))):
+        ratio = ratio_of_means(values[switch], ordinary.loc[values.index])
+        where = f"switch at λ = {switch:g}"
+        measured.add("hd-less-detail", ratio, artifact, model=model, condition=where)
+
+
+def diversity(measured: Measurements, model: str, artifact: str, confidence: float) -> None:
+    """Claim 7: effective number of different images; the table has the jackknife's interval."""
+    table = pd.read_csv(artifact)
+    table = table[(table["sample"] == "high-density") & (table["measure"] == "vendi_score")]
+    first = table.loc[table["switch_logsnr"].idxmin()]
+    half = stats.norm.ppf(0.5 + confidence / 2)
+    error = (first["ratio_ci_high"] - first["ratio_ci_low"]) / (2 * half)
+    where = f"switch at λ = {first['switch_logsnr']:g}"
+    ratio = normal(first["ratio"], error, int(first["n"]))
+    measured.add("hd-diversity", ratio, artifact, model=model, condition=where)
+
+
+def numerical_error(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Error of step halving against the spread, the seeds' means over their samples."""
+    kept = table[trusted(table)]
+    errors = kept.groupby("seed")["error_nats"].mean() / kept["log_density_nats"].std()
+    here = {"model": model, "left_out": len(table) - len(kept), "why": UNTRUSTED}
+    measured.add("pair-error", bootstrapped(np.median, errors), artifact, **here)
 
 
 with job(snakemake) as record:
-    bootstrap = Bootstrap(**snakemake.params.bootstrap)
-    rows = []
+    measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
-        rows += gain_rows(model, f"results/{model}/high_density.csv", bootstrap)
-        rows += bound_rows(model, f"results/{model}/high_density.csv", bootstrap)
-        rows += detail_rows(model, f"results/{model}/high_density.csv", bootstrap)
-        rows += set_rows(model, f"results/{model}/high_density_sets.csv")
-    write_table(snakemake.output[0], to_table(rows), record)
+        artifact = f"results/{model}/high_density.csv"
+        for measure in (gains, bounds, detail, numerical_error):
+            measure(measured, model, pd.read_csv(artifact), artifact)
+        sets = f"results/{model}/high_density_sets.csv"
+        diversity(measured, model, sets, measured.bootstrap.confidence)
+    write_table(snakemake.output[0], measured.table(), record)

@@ -15,7 +15,7 @@ from cartoonists.experiments.blur import noised_image
 from cartoonists.images.measures import compression_table, correlations
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.statistics.claims import Bootstrap
-from cartoonists.statistics.trust import keep_each
+from cartoonists.statistics.trust import trusted
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def density_correlations(table: pd.DataFrame, bootstrap: Bootstrap) -> pd.DataFr
 
     Kinds with fewer than three images are left out, and images whose log-density cannot be trusted.
     """
-    table = keep_each(table, "kind")
+    table = table[trusted(table)]
     table = table.groupby("kind", sort=False).filter(lambda part: len(part) >= 3)
     sizes = [name for name in table if name.endswith("_bytes")] + ["total_variation"]
     dimensions = [name for name in table if name.startswith("lid_at_")]

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.report.plots import PALETTE, legend_above, panels
-from cartoonists.statistics.claims import Bootstrap, Interval
 
 ORDINARY = "ordinary"
 EXACT = "exact"
@@ -58,11 +57,6 @@ def overestimate(table: pd.DataFrame) -> pd.Series:
     """A score's own log p minus the true one at the same point, nats a dimension."""
     own = per_dimension(table, "own_log_density_nats")
     return own - per_dimension(table, "log_density_nats")
-
-
-def ratio_of_means(bootstrap: Bootstrap, above: pd.Series, below: pd.Series) -> Interval:
-    """Mean over mean, resampling seeds, of which both have one value each."""
-    return bootstrap.interval(lambda a, b, axis: a.mean(axis) / b.mean(axis), above, below)
 
 
 def integrated_errors(errors: pd.DataFrame, score: str) -> tuple[pd.Series, pd.Series]:

@@ -1,17 +1,14 @@
-"""Rows of the claims table: what the paper says, what was measured, the interval, the verdict."""
+"""Intervals of what is measured, by bootstrap."""
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 from scipy import stats
 
-HOLDS = "holds"
-FAILS = "does not hold"
-NOT_COMPARABLE = "not comparable"
+IN_EACH_TAIL = 10  # resamples beyond each end of an interval, at least
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,12 @@ class Bootstrap:
     confidence: float = 0.95
     resamples: int = 2000
     seed: int = 0
+
+    def simultaneous(self, intervals: int) -> "Bootstrap":
+        """For this many intervals that hold together with this confidence (Bonferroni)."""
+        tail = (1 - self.confidence) / intervals / 2
+        resamples = max(self.resamples, math.ceil(IN_EACH_TAIL / tail))
+        return replace(self, confidence=1 - 2 * tail, resamples=resamples)
 
     def interval(self, statistic: Callable, *columns: Iterable[float]) -> Interval:
         """Interval of ``statistic(*columns, axis=-1)``; the columns are resampled together.
@@ -113,87 +116,3 @@ def order_of_convergence(errors: pd.DataFrame, bootstrap: Bootstrap) -> Interval
         return -(np.log(np.maximum(means, 1e-300)) * centred).sum(axis=-1)
 
     return bootstrap.interval(slope, *(errors[n] for n in errors.columns))
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row of ``results/claims.csv``."""
-
-    claim: str
-    source: str
-    paper: str
-    ours: float
-    ci_low: float
-    ci_high: float
-    unit: str
-    verdict: str
-    artifact: str
-
-
-COLUMNS = [field.name for field in fields(Claim)]
-
-
-def row(
-    claim: str, source: str, paper: str, ours: Interval, unit: str, holds: bool | str, artifact: str
-) -> Claim:
-    """A claim with its verdict: True, False, or the reason why it cannot be compared."""
-    measured = HOLDS if holds else FAILS
-    verdict = f"{NOT_COMPARABLE}: {holds}" if isinstance(holds, str) else measured
-    return Claim(claim, source, paper, ours.value, ours.low, ours.high, unit, verdict, artifact)
-
-
-def not_run(claim: str, source: str, artifact: str) -> Claim:
-    """The row of a claim that this run says nothing of: no numbers."""
-    nothing = Interval.exact(float("nan"))
-    return row(claim, source, "made for this model", nothing, "", "not run", artifact)
-
-
-def to_table(rows: Iterable[Claim]) -> pd.DataFrame:
-    """Claims as a table, numbers rounded to six significant digits."""
-    table = pd.DataFrame([asdict(claim) for claim in rows], columns=COLUMNS)
-    for column in ("ours", "ci_low", "ci_high"):
-        table[column] = [float(f"{value:.6g}") for value in table[column]]
-    return table
-
-
-def assemble(fragments: Iterable[str | Path], more: Iterable[Claim] = ()) -> pd.DataFrame:
-    """One table from the fragments of all topics and more rows, ordered by claim number.
-
-    Raises ValueError where a fragment has other columns.
-    """
-    tables = []
-    for fragment in fragments:
-        table = pd.read_csv(fragment, keep_default_na=False)
-        if list(table.columns) != COLUMNS:
-            raise ValueError(f"{fragment}: columns {list(table.columns)}, allowed {COLUMNS}")
-        tables.append(table)
-    together = pd.concat([*tables, to_table(more)], ignore_index=True)
-    number = together["claim"].str.extract(r"^(\d+)", expand=False).astype(int)
-    return together.iloc[np.argsort(number, kind="stable")].reset_index(drop=True)
-
-
-def answer(fragment: str | Path) -> Styler:
-    """The claims of one topic as a table to show: ours with its interval, and the verdict."""
-    table = pd.read_csv(fragment, keep_default_na=False)
-    ours = [
-        f"{value:.3g} [{low:.3g}, {high:.3g}]"
-        for value, low, high in zip(table["ours"], table["ci_low"], table["ci_high"], strict=True)
-    ]
-    columns = ["claim", "paper", "ours", "unit", "verdict"]
-    return (
-        table.assign(ours=ours)[columns]
-        .style.hide(axis="index")
-        .set_properties(**{"text-align": "left"})
-    )
-
-
-def summary(claims: pd.DataFrame) -> pd.DataFrame:
-    """Numbers of rows by statement and verdict, in the order of the claims table.
-
-    A statement is what stands before the first colon or parenthesis of a claim.
-    """
-    statement = claims["claim"].str.split(r": | \(", regex=True).str[0].rename("claim")
-    verdict = claims["verdict"].str.split(":").str[0]
-    counts = pd.crosstab(statement, verdict)
-    counts = counts.reindex(columns=[HOLDS, FAILS, NOT_COMPARABLE], fill_value=0)
-    return counts.loc[statement.unique()].rename_axis(columns=None).reset_index()

@@ -3,6 +3,8 @@
 Nothing here needs PyTorch, so that the scripts and notebooks that only read tables start quickly.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -22,6 +24,50 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     complete = kept["seed"].value_counts().eq(table["switch_logsnr"].nunique() + 1)
     table = kept if complete.sum() >= LEAST else table
     return _over_ordinary(table, "log_density_nats", "log_density_nats")
+
+
+def compared_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Every pair of an HD sample and the ordinary sample of its seed, a row a seed and switch.
+
+    Columns ``seed``, ``switch_logsnr``, ``high_density_nats``, ``ordinary_nats``, the same with
+    ``_bits`` a dimension, ``error_nats`` of the difference, and whether both can be ``trusted``.
+    """
+    kept = table.assign(trusted=trusted(table))
+    columns = ["seed", "log_density_nats", "bits_per_dim", "error_nats", "trusted"]
+    ordinary = kept.loc[kept["sample"] == "ordinary", columns]
+    branch = kept.loc[kept["sample"] == "high-density", ["switch_logsnr", *columns]]
+    pairs = branch.merge(ordinary, on="seed", suffixes=("", "_ordinary"))
+    names = {"log_density_nats": "high_density_nats", "bits_per_dim": "high_density_bits"}
+    names |= {"log_density_nats_ordinary": "ordinary_nats"}
+    names |= {"bits_per_dim_ordinary": "ordinary_bits"}
+    errors = np.hypot(pairs["error_nats"], pairs["error_nats_ordinary"])
+    both = pairs["trusted"] & pairs["trusted_ordinary"]
+    pairs = pairs.rename(columns=names).assign(error_nats=errors, trusted=both)
+    return pairs[["seed", "switch_logsnr", *names.values(), "error_nats", "trusted"]]
+
+
+def half_way_gap(levels: Sequence[float]) -> Callable:
+    """A statistic of shares at these λ: where the measured one is half way, minus the predicted.
+
+    Of ``2 len(levels)`` columns, measured and then predicted, a value a sample.  Half way is
+    between 1 and the predicted share at the smallest λ, where the sample is forgotten; between two
+    λ the shares are interpolated, and beyond the ends the ends are taken.
+    """
+
+    def crossing(shares: np.ndarray, middle: float) -> float:
+        return float(np.interp(middle, np.maximum.accumulate(shares), levels))
+
+    def gap(*columns: np.ndarray, axis: int) -> np.ndarray:
+        shares = np.stack([np.mean(column, axis=axis) for column in columns], axis=-1)
+        rows = shares.reshape(-1, 2, len(levels))
+        found = [
+            crossing(measured, middle) - crossing(predicted, middle)
+            for measured, predicted in rows
+            for middle in [0.5 * (1 + predicted[0])]
+        ]
+        return np.array(found).reshape(shares.shape[:-1])
+
+    return gap
 
 
 def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:

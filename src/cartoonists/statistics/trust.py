@@ -5,10 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from cartoonists.statistics.claims import Bootstrap, Claim, row
-
 TOLERANCE = 0.1  # nats/dim of step-halving error beyond which a value is left out of statistics
-SOURCE = "step halving (Hairer et al. 1993, section II.4)"
+UNTRUSTED = f"step-halving error above {TOLERANCE:g} nats/dim, or not finite"
 LEAST = 3  # values that statistics need
 VISIBLE = 0.5  # of the spread: a larger error can be seen in a figure of the values
 
@@ -30,7 +28,7 @@ def trusted(table: pd.DataFrame, density: str = "log_density_nats") -> pd.Series
 def keep(table: pd.DataFrame, density: str = "log_density_nats") -> pd.DataFrame:
     """The rows that can be trusted; where they are fewer than LEAST, all finite ones.
 
-    Statistics of the latter say nothing, as the row of `error_row` then tells.
+    For figures; the claims leave out all that cannot be trusted, however few are left.
     """
     kept = table[trusted(table, density)]
     return kept if len(kept) >= LEAST else table[np.isfinite(table[density])]
@@ -41,12 +39,18 @@ def keep_each(table: pd.DataFrame, by: str, density: str = "log_density_nats") -
     return pd.concat([keep(part, density) for _, part in table.groupby(by)]).sort_index()
 
 
+def trusted_whole(
+    table: pd.DataFrame, key: list[str], density: str = "log_density_nats"
+) -> pd.Series:
+    """Rows of those ``key`` all of whose rows can be trusted (`trusted`)."""
+    return trusted(table, density).groupby([table[name] for name in key]).transform("all")
+
+
 def keep_whole(
     table: pd.DataFrame, key: list[str], density: str = "log_density_nats"
 ) -> pd.DataFrame:
-    """The rows of those ``key`` all of whose rows can be trusted; all rows, if fewer than LEAST."""
-    whole = trusted(table, density).groupby([table[name] for name in key]).transform("all")
-    kept = table[whole]
+    """The rows of `trusted_whole`; all rows, where fewer than LEAST keys are left."""
+    kept = table[trusted_whole(table, key, density)]
     return kept if len(kept.drop_duplicates(key)) >= LEAST else table
 
 
@@ -74,32 +78,3 @@ def report(tables: Mapping[str, pd.DataFrame], density: str = "log_density_nats"
             }
         )
     return pd.DataFrame(rows)
-
-
-def error_row(
-    number: int,
-    model: str,
-    table: pd.DataFrame,
-    artifact: str,
-    bootstrap: Bootstrap,
-    density: str = "log_density_nats",
-) -> Claim:
-    """Claim row: the median error as a share of the spread of the log-densities of one model."""
-    finite = np.isfinite(table[density])
-    beyond = int((finite & ~trusted(table, density)).sum())
-    kept = keep(table, density)
-    share = bootstrap.median(kept[_error(density)] / kept[density].std())
-    name = density.removesuffix("_log_density_nats").removesuffix("log_density_nats") or "PF-ODE"
-    left_out = f"{beyond} of {len(table)} values beyond {TOLERANCE:g} nats/dim"
-    if not finite.all():
-        left_out += f", {int((~finite).sum())} not finite"
-    return row(
-        f"{number} numerical error of the log-density: {name}, step halving / spread "
-        f"({model}, {left_out})",
-        SOURCE,
-        "not reported",
-        share,
-        "ratio",
-        share.below(VISIBLE),
-        artifact,
-    )

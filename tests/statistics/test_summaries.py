@@ -1,0 +1,63 @@
+"""What tables of runs say: pairs that can be compared, and where a window is half way."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.estimates import bootstrapped
+from cartoonists.statistics.summaries import compared_pairs, half_way_gap
+from cartoonists.statistics.trust import trusted_whole
+
+
+def pairs():
+    rows = [("ordinary", np.nan, seed, 10.0 * seed, 1.0) for seed in range(3)]
+    rows += [
+        ("high-density", s, seed, 10.0 * seed + s, 2.0) for s in (-2.0, 5.0) for seed in (0, 1)
+    ]
+    columns = ["sample", "switch_logsnr", "seed", "log_density_nats", "error_nats"]
+    table = pd.DataFrame(rows, columns=columns).assign(dimensions=100)
+    return table.assign(bits_per_dim=-table["log_density_nats"])
+
+
+def test_pairs_are_those_of_one_seed_and_both_values_have_to_be_trusted():
+    table = pairs()
+    table.loc[1, "error_nats"] = 11.0  # the ordinary sample of seed 1
+    found = compared_pairs(table)
+    assert len(found) == 4 and found["seed"].tolist() == [0, 1, 0, 1]
+    gain = found["high_density_nats"] - found["ordinary_nats"]
+    assert gain.tolist() == found["switch_logsnr"].tolist() == [-2, -2, 5, 5]
+    assert (found["ordinary_bits"] - found["high_density_bits"]).tolist() == gain.tolist()
+    assert found["trusted"].tolist() == [True, False, True, False]
+    assert found["error_nats"][0] == pytest.approx(5**0.5)
+
+
+def test_a_key_with_one_bad_row_is_not_whole():
+    table = pairs()
+    table.loc[3, "log_density_nats"] = np.nan
+    whole = trusted_whole(table, ["seed"])
+    assert whole[table["seed"] > 0].all() and not whole[table["seed"] == 0].any()
+
+
+def test_a_window_that_lies_two_further_up_is_found_there():
+    levels = [-4.0, -2.0, 0.0, 2.0, 4.0]
+    rng = np.random.default_rng(0)
+    chance = 0.2
+
+    def kept(middle, n=4000):
+        return [rng.random(n) < chance + (1 - chance) / (1 + np.exp(middle - x)) for x in levels]
+
+    gap = half_way_gap(levels)
+    found = gap(*kept(1.5), *kept(-0.5), axis=-1)
+    assert found == pytest.approx(2.0, abs=0.3)
+    same = bootstrapped(gap, *kept(0.0, 300), *kept(0.0, 300)).interval(Bootstrap(resamples=100))
+    assert same.low < 0 < same.high and same.high - same.low < 1.5
+
+
+def test_half_way_counts_from_what_is_left_by_chance():
+    """A share that falls to 0.6 is half way at 0.8."""
+    levels = [0.0, 1.0, 2.0]
+    shares = np.array([0.6, 0.8, 1.0])
+    columns = [np.array([share, share]) for share in shares]
+    later = [np.array([share, share]) for share in (0.6, 0.7, 1.0)]
+    assert half_way_gap(levels)(*later, *columns, axis=-1) == pytest.approx(1 / 3)
