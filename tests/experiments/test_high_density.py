@@ -16,6 +16,7 @@ from cartoonists.experiments.high_density import (
     pair_bounds,
     pair_log_densities,
 )
+from cartoonists.paths.numerics import Numerics
 from cartoonists.statistics.summaries import bound_gains, gains
 
 
@@ -41,7 +42,7 @@ def test_every_branch_starts_on_the_base_path():
     for switch, end in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
         fine = follow_high_density(
             target, points[switch], torch.zeros(5).double(), switch, 400, range(5),
-            divergence="none",
+            Numerics(divergence="none"),
         )  # fmt: skip
         torch.testing.assert_close(end, fine.x, atol=2e-3, rtol=0)
     assert (pairs.high_density[0] - pairs.high_density[1]).abs().max() > 0.1

@@ -9,6 +9,7 @@ from cartoonists import VE, VP, GaussianMixture, sample_high_density
 from cartoonists.density.guidance import rescale_latent, sample_guided
 from cartoonists.density.posterior import MixturePosterior
 from cartoonists.density.sampling import follow_high_density
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import RectifiedFlow, uniform_grid
 from cartoonists.paths.streams import Streams
 from cartoonists.schedulers import (
@@ -98,7 +99,7 @@ def test_from_the_switch_on_samples_are_those_of_the_hd_ode(family):
     draw(scheduler, target, target.sample(8, seed=1, logsnr=scheduler.table.logsnrs[0]))
     start = scheduler.sample_switch
     end = follow_high_density(
-        target, start, torch.zeros(8), 0.3, 100, range(8), solver="rk4", divergence="none"
+        target, start, torch.zeros(8), 0.3, 100, range(8), Numerics("rk4", divergence="none")
     )
     assert (scheduler.sample - end.x).abs().max() < 0.01 < (start - end.x).abs().max()
 

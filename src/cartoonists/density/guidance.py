@@ -23,7 +23,8 @@ from torch import Tensor
 
 from cartoonists.density.likelihood import sample_ode
 from cartoonists.density.posterior import Posterior, spaced_grid
-from cartoonists.paths.divergence import NoDivergence, default_divergence, make_divergence
+from cartoonists.paths.divergence import NoDivergence
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
 from cartoonists.paths.scores import ScoreModel, _dot
 from cartoonists.paths.solvers import Path, integrate
@@ -182,13 +183,13 @@ def sample_guided(
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    kind = divergence or default_divergence(model)
     process = _process(model, method, quantile, stochasticity, bound)
     x = model.sample_prior(Streams(seeds, "prior"))
     x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
     basis = None if posterior is None else posterior.basis
-    estimator, noise = make_divergence(kind, seeds, probes, basis), Streams(seeds, "guidance")
+    numerics = Numerics(solver, divergence, probes, basis)
+    estimator, noise = numerics.estimator(model, seeds), Streams(seeds, "guidance")
     for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, posterior):
         noisy = not stage.is_deterministic()
         end = integrate(
@@ -274,7 +275,6 @@ def score_alignment(
     if not width > 0:
         raise ValueError(f"width: {width} found, allowed: above 0")
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    kind = divergence or default_divergence(model)
     schedule = model.schedule
     basis = None if posterior is None else posterior.basis
     grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
@@ -286,7 +286,7 @@ def score_alignment(
             len(latent),
             steps,
             solver,
-            kind,
+            divergence,
             seeds=seeds,
             probes=probes,
             basis=basis,

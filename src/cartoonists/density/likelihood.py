@@ -10,7 +10,7 @@ from cartoonists.density.ancestral import AncestralKernel
 from cartoonists.density.posterior import Posterior, spaced_grid
 from cartoonists.density.stein import needed_posterior
 from cartoonists.paths.bases import Basis
-from cartoonists.paths.divergence import default_divergence, make_divergence
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import ProbabilityFlow
 from cartoonists.paths.schedules import check_grid
 from cartoonists.paths.scores import ScoreModel, check_points
@@ -74,15 +74,13 @@ def ode_log_density(
     x = model.prepare(x)
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     basis = _probe_basis(basis, posterior)
-    divergence = divergence or default_divergence(model)
+    numerics = Numerics(solver, divergence, probes, basis, rtol, atol)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
     check_grid(schedule, [*grid][::-1])
 
     def along(grid, callback):
-        end, change, nfe = _flow(
-            model, x, zero, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
-        )
+        end, change, nfe = _flow(model, x, zero, grid, numerics, seeds, callback)
         return model.prior_log_prob(end) - change, nfe
 
     log_density, nfe = along(grid, callback)
@@ -129,14 +127,12 @@ def sample_ode(
     x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
     check_points(model, x)
     basis = _probe_basis(basis, posterior)
-    divergence = divergence or default_divergence(model)
+    numerics = Numerics(solver, divergence, probes, basis, rtol, atol)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     check_grid(schedule, grid)
-    end, log_density, nfe = _flow(
-        model, x, model.prior_log_prob(x), grid, solver, divergence, seeds, probes, basis,
-        rtol, atol, callback,
-    )  # fmt: skip
+    start = model.prior_log_prob(x)
+    end, log_density, nfe = _flow(model, x, start, grid, numerics, seeds, callback)
     return Likelihood(end, log_density, nfe)
 
 
@@ -144,19 +140,18 @@ def _probe_basis(basis: Basis | None, posterior: Posterior | None) -> Basis | No
     return posterior.basis if basis is None and posterior is not None else basis
 
 
-def _flow(
-    model, x, log_density, grid, solver, divergence, seeds, probes, basis, rtol, atol, callback
-):
+def _flow(model, x, log_density, grid, numerics: Numerics, seeds, callback):
     process = ProbabilityFlow(model.schedule)
-    if solver == "dopri5":
-        kept = [make_divergence(divergence, [s], probes, basis, fresh=False) for s in seeds]
+    if numerics.solver == "dopri5":
+        kept = [numerics.estimator(model, [seed], fresh=False) for seed in seeds]
         return integrate_adaptive(
-            process, model, x, log_density, grid[0], grid[-1], kept, seeds, rtol=rtol, atol=atol
-        )
-    estimator = make_divergence(divergence, seeds, probes, basis)
+            process, model, x, log_density, grid[0], grid[-1], kept, seeds,
+            rtol=numerics.rtol, atol=numerics.atol,
+        )  # fmt: skip
     path = integrate(
-        process, model, x, log_density, grid, estimator, seeds, solver=solver, callback=callback
-    )
+        process, model, x, log_density, grid, numerics.estimator(model, seeds), seeds,
+        solver=numerics.solver, callback=callback,
+    )  # fmt: skip
     return path.x, path.log_density, path.nfe
 
 

@@ -8,12 +8,14 @@ from torch import Tensor
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.tracking import reverse_sde_path
 from cartoonists.paths.bases import Basis
-from cartoonists.paths.divergence import default_divergence, make_divergence
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import HighDensityODE
 from cartoonists.paths.schedules import NoiseSchedule, uniform_grid
 from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
+
+DEFAULT = Numerics()
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ def sample_high_density(
         )  # fmt: skip
         x, log_density, nfe = path.x, path.log_density, path.nfe
     end = follow_high_density(
-        model, x, log_density, switch_logsnr, after, seeds, solver=solver, divergence=divergence,
-        probes=probes, basis=basis,
+        model, x, log_density, switch_logsnr, after, seeds,
+        Numerics(solver, divergence, probes, basis),
     )  # fmt: skip
     return HighDensitySamples(end.x, end.log_density, x, log_density, nfe + end.nfe, seeds)
 
@@ -90,19 +92,14 @@ def follow_high_density(
     switch_logsnr: float,
     steps: int,
     seeds: Sequence[int],
-    *,
-    solver: str = "heun",
-    divergence: str | None = None,
-    probes: int = 1,
-    basis: Basis | None = None,
-):
+    numerics: Numerics = DEFAULT,
+) -> Path:
     """Follow the HD-ODE from x at the switch to logsnr_max, tracking from ``log_density``."""
     schedule = model.schedule
-    divergence = divergence or default_divergence(model)
     if switch_logsnr == schedule.logsnr_max:
         return Path(x, log_density, 0)
     process = HighDensityODE(schedule)
     return integrate(
         process, model, x, log_density, uniform_grid(switch_logsnr, schedule.logsnr_max, steps),
-        make_divergence(divergence, seeds, probes, basis), seeds, solver=solver,
+        numerics.estimator(model, seeds), seeds, solver=numerics.solver,
     )  # fmt: skip

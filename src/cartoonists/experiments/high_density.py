@@ -14,6 +14,7 @@ from cartoonists.density.posterior import Posterior
 from cartoonists.density.sampling import follow_high_density, split_steps
 from cartoonists.density.tracking import reverse_sde_path
 from cartoonists.models.checkpoints import ImageModel
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import uniform_grid
 from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.streams import Streams
@@ -88,7 +89,7 @@ def high_density_pairs(
     ends = [
         follow_high_density(
             model, points[switch], untracked, switch, split_steps(schedule, switch, steps)[1],
-            seeds, solver=solver, divergence="none",
+            seeds, Numerics(solver, divergence="none"),
         ).x
         for switch in switches
     ]  # fmt: skip

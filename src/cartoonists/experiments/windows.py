@@ -25,6 +25,7 @@ from cartoonists.density.tracking import reverse_sde_path, track_reverse_sde
 from cartoonists.images.pictures import gradient_energy
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.models.classifier import Classifier
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import NoiseSchedule, uniform_grid
 from cartoonists.paths.scores import GaussianMixture, ScoreModel
 from cartoonists.paths.streams import Streams
@@ -72,7 +73,8 @@ def denoise_by_hd(
     """The HD-ODE from x_λ to logsnr_max: the mode of p(x_0|x_λ), nearly.  Heun: two evaluations."""
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     after = split_steps(model.schedule, logsnr, steps)[1]
-    return follow_high_density(model, x, zero, logsnr, after, seeds, divergence="none").x
+    untracked = Numerics(divergence="none")
+    return follow_high_density(model, x, zero, logsnr, after, seeds, untracked).x
 
 
 # --- predictions on mixtures ----------------------------------------------------------------------
