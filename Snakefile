@@ -17,7 +17,7 @@ configfile: os.path.join(CLONE, "config.yaml")
 report: "workflow/report/workflow.rst"
 
 
-sys.path.insert(0, os.path.join(CLONE, "workflow"))
+sys.path[:0] = [os.path.join(CLONE, "workflow"), os.path.join(CLONE, "src")]
 from applicability import lines
 from attempts import grows
 from chunks import chunk_files, chunk_range

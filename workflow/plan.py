@@ -50,7 +50,8 @@ def use_clone(clone: str) -> None:
     """
     os.environ.pop("MPLBACKEND", None)
     threads = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(threads, PYTHONPATH=os.path.join(clone, "src"))
+    places = [os.path.join(clone, "src"), os.environ.get("PYTHONPATH")]  # for modules of theirs
+    os.environ.update(threads, PYTHONPATH=os.pathsep.join(filter(None, places)))
 
 
 def use_python_of_path() -> None:

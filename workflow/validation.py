@@ -25,6 +25,8 @@ if sys.modules[_IRI] is None:
 
 from applicability import data_problem, description, left_out  # noqa: E402
 
+from cartoonists.files.python_source import PythonSource, SourceError  # noqa: E402
+
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 BUNDLED = RESOURCES / "models"
@@ -35,9 +37,12 @@ EXECUTION_DEFAULTS = {  # the library's own
     "compile": False,
     "batch_size": 128,
 }
-SOURCES = "bundled, trained, path, path:<path>, url:<address>, hf:org/name@revision"
+SOURCES = (
+    "bundled, trained, path, path:<path>, url:<address>, hf:org/name@revision, "
+    "python:<file.py or module>:<function>"
+)
 SOURCE = re.compile(
-    r"bundled|trained|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+"
+    r"bundled|trained|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+|python:.+:\w+"
 )
 FOLDER = "path:"  # before a data set that is a folder of images
 DATA_SETS = ("fashion-mnist", "cifar10")  # that need no place of one's own
@@ -142,8 +147,12 @@ def _model(name: str, config: dict) -> dict[str, Any]:
             raise ConfigError(f"models.{name}: {place} found, allowed: an existing file or folder")
         spec = {key: value for key, value in model.items() if key != "path"}
         spec["source"] = f"path:{place}" if kind == "path" else model["source"]
+        if kind == "bundled":
+            spec["name"] = name
         record = f"results/{name}/model.json"
         found = {"reference": record, "sha256": model.get("sha256"), "spec": spec}
+        if kind == "python":
+            found["files"] = _python_files(name, model)
     found["data"] = model.get("data", found.get("data", name.split("/")[0]))
     return _executed(found, config)
 
@@ -163,6 +172,16 @@ def _trained(name: str, config: dict) -> dict[str, Any]:
         "trained": True,
         "data": f"{FOLDER}results/{dataset}/pictures.npz" if own else dataset,
     }
+
+
+def _python_files(name: str, model: dict) -> dict[str, str]:
+    """SHA-256 of each file that a function of the user's own hangs on (`PythonSource.files`)."""
+    try:
+        source = PythonSource.of(model["source"])
+        source.check()
+        return {str(file): _sha256(file) for file in source.files(model.get("arguments"))}
+    except (SourceError, OSError) as error:
+        raise ConfigError(f"models.{name}.{error}") from None
 
 
 def _checkpoint(name: str, model: dict) -> dict[str, Any]:
@@ -277,6 +296,15 @@ def _model_contradictions(key: str, model: dict) -> Iterator[str]:
         yield f"{key}: source {source!r} found, allowed: 'path', with a path"
     if "sha256" in model and source == "bundled":
         yield f"{key}.sha256: found, allowed: with another source than 'bundled'"
+    own, form = source.startswith("python:"), model.get("format")
+    if form and own != (form == "python"):
+        allowed = "python" if own else "python with source python:<file.py or module>:<function>"
+        yield f"{key}.format: {form!r} found, allowed: {allowed}"
+    if "arguments" in model and not own:
+        yield f"{key}.arguments: found, allowed: with source python:<file.py or module>:<function>"
+    low, high = model.get("logsnr_range", (0, 1))
+    if not low < high:
+        yield f"{key}.logsnr_range: [{low}, {high}] found, allowed: rising"
     if source.startswith("url:") and not model.keys() >= {"sha256", "card_sha256"}:
         yield f"{key}: sha256 or card_sha256 missing, allowed: both, with source url"
     revision = source.rpartition("@")[2]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cartoonists.density.sampling import sample_high_density
     from cartoonists.density.tracking import track_reverse_sde
     from cartoonists.models.checkpoints import ImageModel, load_model
+    from cartoonists.models.python_models import ddpm_model
     from cartoonists.paths.schedules import VE, VP, DiscreteVP
     from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
 
@@ -30,6 +31,7 @@ _HOMES = {
     "density.sampling": ("sample_high_density",),
     "density.tracking": ("track_reverse_sde",),
     "models.checkpoints": ("ImageModel", "load_model"),
+    "models.python_models": ("ddpm_model",),
     "paths.schedules": ("VE", "VP", "DiscreteVP"),
     "paths.scores": ("Gaussian", "GaussianMixture", "NetworkScore"),
 }
@@ -44,6 +46,7 @@ __all__ = [
     "ImageModel",
     "NetworkScore",
     "bits_per_dim",
+    "ddpm_model",
     "elbo",
     "load_model",
     "ode_log_density",

@@ -76,7 +76,7 @@ def test_every_relative_link_leads_somewhere():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working folder with all that the examples name."""
-    for name in ("config", "workflow"):
+    for name in ("config", "workflow", "examples"):
         (tmp_path / name).symlink_to(CLONE / name)
     tiny_models.save_diffusers(tmp_path / "my-ddpm", tiny_models.tiny_unet(sample_size=32))
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
@@ -84,6 +84,9 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "pets").mkdir()
     own = blocks(CLONE / "docs" / "how-to" / "own-data.md", "yaml")[0]
     (tmp_path / "own.yaml").write_text(own.replace("/data/pets", str(tmp_path / "pets")))
+    page = CLONE / "docs" / "how-to" / "own-network.md"
+    (tmp_path / "own.py").write_text(blocks(page, "python")[0])
+    (tmp_path / "network.yaml").write_text(blocks(page, "yaml")[0])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,6 +8,8 @@ PAIRS_A_JOB = min(config["high_density"]["n_pairs"], config["chunk_size"])
 rule fetch_model:
     # It and fetch_inception alone touch the network; later runs take all from the cache.
     """A model brought onto this machine: where it is, and the SHA-256 of its files."""
+    input:
+        lambda w: list(MODELS[f"{w.dataset}/{w.model}"].get("files", {})),
     output:
         "results/{dataset}/{model}/model.json",
     log:
@@ -21,6 +23,7 @@ rule fetch_model:
         runtime=grows(240),
     params:
         spec=lambda w: MODELS[f"{w.dataset}/{w.model}"]["spec"],
+        files=lambda w: MODELS[f"{w.dataset}/{w.model}"].get("files"),
         downloads=config["downloads"],
     script:
         "../scripts/fetch_model.py"

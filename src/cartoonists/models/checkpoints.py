@@ -1,14 +1,14 @@
 """Models by name, path or configuration: the front door, and the native format.
 
-Formats: *native* (safetensors with a JSON card, what training writes), *diffusers*, *edm* and
-*latent*.
+Formats: *native* (safetensors with a JSON card, what training writes), *diffusers*, *edm*,
+*latent*, and *python* (a function of the user's own).
 """
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -21,6 +21,7 @@ from cartoonists.files.artifacts import atomic
 from cartoonists.files.configs import read_json, rising_pair
 from cartoonists.files.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
 from cartoonists.files.errors import CheckpointError
+from cartoonists.files.python_source import PREFIX, PythonSource
 from cartoonists.files.resources import file_sha256, resources_dir
 from cartoonists.images.data import PixelScaling
 from cartoonists.models.descriptions import NATIVE_FORMAT, folder_format, native_card
@@ -35,6 +36,7 @@ from cartoonists.models.image_models import (
 from cartoonists.models.inspection import check_folder
 from cartoonists.models.latent_models import LatentModel
 from cartoonists.paths.schedules import VP, limited
+from cartoonists.paths.scores import NetworkScore, ScoreModel
 
 __all__ = [
     "CheckpointError",
@@ -53,7 +55,7 @@ __all__ = [
 
 BUNDLED = "models"  # folder under resources/
 FETCHED_FORMAT = "cartoonists-fetched/1"
-FORMATS = ("native", "diffusers", "edm", "latent")
+FORMATS = ("native", "diffusers", "edm", "latent", "python")
 MOST = 2**14  # of a number in an architecture: no width or size is near it
 EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
@@ -66,6 +68,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {  # types of those settings that are no
     "null_label": (int, NoneType),
     "resolution": (int, NoneType),
     "guidance": (int, float),
+    "arguments": (Mapping, NoneType),
     "data_range": (tuple, list, NoneType),
     "logsnr_range": (tuple, list, NoneType),
 }
@@ -78,6 +81,7 @@ OPTIONS = {  # beyond source, format and checksums: which format knows which
     "prompt": ("latent",),
     "embeddings": ("latent",),
     "resolution": ("latent",),
+    "arguments": ("python",),
 }
 
 
@@ -86,9 +90,10 @@ class ModelSpec:
     """Where a model comes from and how it is read; the values of ``models:`` in the configuration.
 
     source: *bundled* (by ``name``), *path:<file or folder>*, *url:<address of a .safetensors>* (its
-    card has the same address with .json) or *hf:org/name@revision*.  ``sha256`` and ``card_sha256``
-    are needed for url.  ``logsnr_range`` is the part of the model's range of λ to use
-    (`schedules.limited`).  The rest belongs to single formats (see ``OPTIONS``).
+    card has the same address with .json), *hf:org/name@revision* or *python:<file.py or
+    module>:<function>*.  ``sha256`` and ``card_sha256`` are needed for url.  ``logsnr_range`` is
+    the part of the model's range of λ to use (`schedules.limited`).  The rest belongs to single
+    formats (see ``OPTIONS``).
     Raises CheckpointError, naming key, found and allowed.
     """
 
@@ -106,6 +111,7 @@ class ModelSpec:
     embeddings: str | None = None
     resolution: int | None = None
     variant: str | None = None
+    arguments: Mapping[str, Any] | None = None
     logsnr_range: tuple[float, float] | None = None
 
     def __post_init__(self):
@@ -113,13 +119,16 @@ class ModelSpec:
         kind = self.source.split(":")[0]
         if self.format not in FORMATS:
             raise CheckpointError(f"format: {self.format!r} found, allowed: {', '.join(FORMATS)}")
-        if kind not in ("bundled", "path", "url", "hf"):
+        if kind not in ("bundled", "path", "url", "hf", "python"):
             raise CheckpointError(
                 f"source: {self.source!r} found, allowed: bundled, path:<path>, url:<address>, "
-                "hf:org/name@revision"
+                "hf:org/name@revision, python:<file.py or module>:<function>"
             )
-        allowed = {"bundled": ("native",), "url": ONE_FILE, "hf": ("diffusers", "latent")}
-        if self.format not in allowed.get(kind, FORMATS):
+        allowed = {
+            "bundled": ("native",), "path": ("native", "diffusers", "edm", "latent"),
+            "url": ONE_FILE, "hf": ("diffusers", "latent"), "python": ("python",),
+        }  # fmt: skip
+        if self.format not in allowed[kind]:
             raise CheckpointError(
                 f"format: {self.format!r} found, allowed with source {kind}: "
                 f"{', '.join(allowed[kind])}"
@@ -169,6 +178,8 @@ class ModelSpec:
         for key in ("data_range", "logsnr_range"):
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
+        if str(values["source"]).startswith(PREFIX):
+            values.setdefault("format", "python")
         return cls(**values)
 
     @property
@@ -193,6 +204,7 @@ def fetch_model(
 ) -> dict[str, Any]:
     """Bring a model onto this machine; the only function here that touches the network.
 
+    A function of the user's own is run once, so that its mistakes are known before any other job.
     Returns what ``load_model`` reads back from a JSON file: the spec, the local path, and the
     SHA-256 of every file of the model.  Raises CheckpointError (DownloadError) in one line.
     """
@@ -206,14 +218,10 @@ def fetch_model(
         card = re.sub(r"\.safetensors$", "", place) + ".json"
         fetch_url(card, str(spec.card_sha256), folder / "model.json", **options)
     elif kind == "hf":
-        path = fetch_hub(
-            spec.source,
-            spec.format,
-            sha256=spec.sha256,
-            variant=spec.variant,
-            cache=cache,
-            **options,
-        )
+        wanted = {"sha256": spec.sha256, "variant": spec.variant, "cache": cache, **options}
+        path = fetch_hub(spec.source, spec.format, **wanted)
+    elif kind == "python":
+        return _python_record(spec)
     else:
         path = Path(place)
         if not path.exists():
@@ -238,7 +246,26 @@ def fetch_model(
     }
 
 
+def _python_record(spec: ModelSpec) -> dict[str, Any]:
+    """What `fetch_model` says of a function of the user's own, places made absolute."""
+    model, place = _load(Path(), spec), PythonSource.of(spec.source)
+    source, arguments = place.absolute(spec.arguments)
+    path = str(place.path())
+    digests = {str(file): file_sha256(file) for file in place.files(arguments)}
+    return {
+        "format": FETCHED_FORMAT,
+        "spec": asdict(replace(spec, source=source, arguments=arguments)),
+        "path": path,
+        "files": digests,
+        "sha256": digests[path],
+        "shape": list(model.shape),
+        "logsnr_range": [model.schedule.logsnr_min, model.schedule.logsnr_max],
+    }
+
+
 def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
+    if spec.format == "python":
+        return {str(f): f for f in PythonSource.of(spec.source).files(spec.arguments)}
     if path.is_dir():
         found = [
             p for p in sorted(path.rglob("*")) if p.suffix in (".json", ".safetensors", ".txt")
@@ -279,50 +306,56 @@ def load_model(
     """Load a model: a ``ScoreModel`` with ``to_pixels``, ``from_pixels`` and ``finish``.
 
     name: a bundled model (*fashion-mnist/likelihood*); the path of a native or EDM
-    ``.safetensors`` file, or of a diffusers or latent folder; the ``.json`` that `fetch_model`'s
-    result was written to; or a ``ModelSpec`` (or its mapping), read from the cache without the
-    network.  The rest says where and how precisely it runs (see ``execution.Execution``).
+    ``.safetensors`` file, or of a diffusers or latent folder; ``python:<file.py>:<function>``; the
+    ``.json`` that `fetch_model`'s result was written to; or a ``ModelSpec`` (or its mapping), read
+    from the cache without the network.  The rest says where and how precisely it runs (see
+    ``execution.Execution``).
     Raises CheckpointError where files are missing, altered, damaged or of an unknown format, and
     ValueError for settings.
     """
     execution = Execution(device, precision, state, compile, batch_size)
     if isinstance(name, Mapping):
         name = ModelSpec.of(name)
+    elif str(name).startswith(PREFIX):
+        name = ModelSpec(str(name), "python")
     if isinstance(name, ModelSpec):
-        spec, path = name, Path(fetch_model(name, cache=cache, offline=True)["path"])
+        spec, path = name, Path()  # which the source of a function of the user's own says
+        if spec.format != "python":
+            path = Path(fetch_model(spec, cache=cache, offline=True)["path"])
     elif str(name).endswith(".json"):
         spec, path = _read_fetched(Path(name))
     else:
         path = Path(name) if Path(name).is_dir() else _locate(str(name))[0]
         spec = ModelSpec(f"path:{path}", detect_format(path))
     model = _load(path, spec)
-    if spec.data is not None:
+    if spec.data is not None and hasattr(model, "card"):
         model.card.setdefault("data", {"name": spec.data})
     for part in _parts(model):
-        execution.apply(part)
+        if isinstance(part, NetworkScore):  # a closed form has nothing to be put anywhere
+            execution.apply(part)
     return model
 
 
-def _parts(model) -> tuple[ImageModel, ...]:
+def _parts(model: ScoreModel) -> tuple[ScoreModel, ...]:
     """The networks of a model: its own, or the two of a guided one."""
-    guided = isinstance(model, GuidedModel)
-    return (model.conditional, model.unconditional) if guided else (model,)
+    if isinstance(model, GuidedModel):
+        return model.conditional, model.unconditional
+    return (model,)
 
 
 def detect_format(path: Path) -> str:
     """The format of a checkpoint on this machine, from its card or folder."""
     if path.is_dir():
         return folder_format(path)
-    return (
-        "edm"
-        if str(read_json(path.with_suffix(".json")).get("format")).startswith("edm/")
-        else "native"
-    )
+    form = str(read_json(path.with_suffix(".json")).get("format"))
+    return "edm" if form.startswith("edm/") else "native"
 
 
 def _load(path: Path, spec: ModelSpec):
     """The model on the part of its range that is to be used."""
     model = _read(path, spec)
+    if spec.format == "python" and spec.logsnr_range is None:
+        return model  # the function has decided
     first = _parts(model)[0]
     power = first.largest_power if isinstance(first, ImageModel) else 1.0
     try:
@@ -347,6 +380,10 @@ def _check_kind(path: Path, spec: ModelSpec) -> None:
 
 
 def _read(path: Path, spec: ModelSpec):
+    if spec.format == "python":
+        from cartoonists.models.python_models import load_python
+
+        return load_python(spec.source, spec.arguments)
     _check_kind(path, spec)
     if spec.format == "diffusers":
         from cartoonists.models.diffusers_models import load_diffusers
