@@ -21,7 +21,7 @@ sys.path[:0] = [os.path.join(CLONE, "workflow"), os.path.join(CLONE, "src")]
 from applicability import lines
 from attempts import grows
 from chunks import chunk_files, chunk_range
-from figures import figure, figures
+from figures import figure, figures, shown_table
 from plan import environment, kind, stems, topics, use_clone, use_python_of_path
 from register import absent, read_register
 from validation import checked_models, has_classifier, unfit

@@ -1,4 +1,4 @@
-"""Outputs of a notebook that the report shows: each figure as PNG, with its caption, and as SVG."""
+"""Files that the report shows: tables, and figures as PNG, with its caption, and as SVG."""
 
 from collections.abc import Iterable
 
@@ -19,6 +19,11 @@ def figures(name: str, models: Iterable[str], *place: str) -> list[str]:
     files = [f"results/figures/{name}/{{model}}.{kind}" for kind in ("png", "svg")]
     png, svg = (expand(file, model=models) for file in files)
     return [*report(png, **_place(name, *place)), *svg]
+
+
+def shown_table(name: str, shows: str, category: str):
+    """The file of a table under results/ that the report shows, with its caption and label."""
+    return report(f"results/{name}.csv", **_place(name, category, labels={"table": shows}))
 
 
 def _place(name: str, category: str, subcategory: str | None = None, **more: dict) -> dict:

@@ -6,6 +6,7 @@ NETWORKS = {f"{width}-units": f"{width} units" for width in EXTRAPOLATION["width
 SCORES = {"exact": "exact"} | NETWORKS
 SAMPLED = {key: EXTRAPOLATION[key] for key in ("switch_logsnr", "steps")}
 SAMPLED |= {"n": EXTRAPOLATION["n_samples"], "seed": config["seed"]}
+AN_HOUR = {"mem_mb": grows(2000), "runtime": grows(60)}
 
 
 use rule job from extrapolation_truth as extrapolation_truth with:
@@ -31,8 +32,7 @@ use rule job from extrapolation_network as extrapolation_network with:
     pathvars:
         job="extrapolation_network/{width}",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **AN_HOUR,
     params:
         n_draws=EXTRAPOLATION["n_draws"],
         training=EXTRAPOLATION["training"],
@@ -56,8 +56,7 @@ use rule job from extrapolation_samples as extrapolation_samples with:
     wildcard_constraints:
         score="|".join(SCORES),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **AN_HOUR,
     params:
         **SAMPLED,
         score=lambda wildcards: SCORES[wildcards.score],
@@ -82,8 +81,7 @@ use rule job from extrapolation_errors as extrapolation_errors with:
     output:
         "results/theory/extrapolation_errors.csv",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **AN_HOUR,
     params:
         **SAMPLED,
         networks=list(NETWORKS.values()),
@@ -95,8 +93,7 @@ use rule job from extrapolation_synthetic as extrapolation_synthetic with:
         table="results/theory/extrapolation_synthetic.csv",
         images="results/theory/extrapolation_synthetic.npz",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **AN_HOUR,
     params:
         settings=EXTRAPOLATION["synthetic"],
         logsnr=[config["logsnr_min"], config["logsnr_max"]],
@@ -126,11 +123,7 @@ use rule job from extrapolation_notebook as extrapolation with:
         synthetic_images="results/theory/extrapolation_synthetic.npz",
         claims="results/claims/extrapolation.csv",
     output:
-        figure(
-            "extrapolation_images",
-            "HD images of the exact score and of networks",
-            "2 Closed forms",
-        ),
+        figure("extrapolation_images", "HD images, exact and of networks", "2 Closed forms"),
         figure("extrapolation_density", "true log-density and flatness", "2 Closed forms"),
         figure("extrapolation_freedom", "where networks are wrong", "2 Closed forms"),
         figure("extrapolation_synthetic_images", "synthetic images", "2 Closed forms"),

@@ -26,24 +26,9 @@ use rule job from claims as claims with:
     input:
         topics=expand("results/claims/{topic}.csv", topic=TOPICS),
     output:
-        scoreboard=report(
-            "results/scoreboard.csv",
-            caption="../report/scoreboard.rst",
-            category="1 Claims",
-            labels={"table": "scoreboard"},
-        ),
-        claims=report(
-            "results/claims.csv",
-            caption="../report/claims.rst",
-            category="1 Claims",
-            labels={"table": "rows"},
-        ),
-        timings=report(
-            "results/timings.csv",
-            caption="../report/timings.rst",
-            category="1 Claims",
-            labels={"table": "times of this machine"},
-        ),
+        scoreboard=shown_table("scoreboard", "scoreboard", "1 Claims"),
+        claims=shown_table("claims", "rows", "1 Claims"),
+        timings=shown_table("timings", "times of this machine", "1 Claims"),
         self_checks="results/self_checks.csv",
     params:
         register=REGISTER,
@@ -90,23 +75,12 @@ use rule job from explorer as explorer with:
         guided=list(IN_DEPTH),
 
 
-rule resolved_config:
+use rule job from resolved_config as resolved_config with:
     """The configuration of this run, defaults and overlays merged."""
     output:
         "results/config.yaml",
-    log:
-        "results/logs/resolved_config.log",
-    benchmark:
-        "results/benchmarks/resolved_config.tsv"
-    conda:
-        ENVIRONMENT
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         config=config,
-    script:
-        "../scripts/resolved_config.py"
 
 
 use rule job from left_out as left_out with:
