@@ -4,12 +4,12 @@ import pytest
 import torch
 from workflow_clone import Clone
 
-from cartoonists import VE, VP, Gaussian
+from cartoonists import VE, VP, Gaussian, RectifiedFlow
 
 torch.set_num_threads(1)
 
 
-@pytest.fixture(params=[VP, VE], ids=["VP", "VE"])
+@pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
 def schedule(request):
     return request.param()
 

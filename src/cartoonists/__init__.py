@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cartoonists.density.tracking import track_reverse_sde
     from cartoonists.models.checkpoints import ImageModel, load_model
     from cartoonists.models.python_models import ddpm_model
-    from cartoonists.paths.schedules import VE, VP, DiscreteVP
+    from cartoonists.paths.schedules import VE, VP, DiscreteVP, RectifiedFlow
     from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
 
 _HOMES = {
@@ -32,7 +32,7 @@ _HOMES = {
     "density.tracking": ("track_reverse_sde",),
     "models.checkpoints": ("ImageModel", "load_model"),
     "models.python_models": ("ddpm_model",),
-    "paths.schedules": ("VE", "VP", "DiscreteVP"),
+    "paths.schedules": ("VE", "VP", "DiscreteVP", "RectifiedFlow"),
     "paths.scores": ("Gaussian", "GaussianMixture", "NetworkScore"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -45,6 +45,7 @@ __all__ = [
     "GaussianMixture",
     "ImageModel",
     "NetworkScore",
+    "RectifiedFlow",
     "bits_per_dim",
     "ddpm_model",
     "elbo",

@@ -125,11 +125,13 @@ class PosteriorTable(Posterior):
     def time_grid(self, start: float, stop: float, steps: int) -> list[float]:
         """``steps + 1`` logSNRs, dense where log p changes fast along the PF-ODE.
 
-        Step lengths are in inverse proportion to the cube root of the mean ``|α² - ρ_i|``.
+        Step lengths are in inverse proportion to the cube root of the mean ``|sigmoid(λ) - ρ_i|``.
 
-        Along the PF-ODE of a VP schedule ``d log p/dλ = ½ Σ (α² - ρ_i)`` in the mean.  Halving the
-        error of a second-order step where this is large costs least with the cube root; where the
-        data hardly matter (the noise), steps are longest.
+        Along the PF-ODE of VP, where ``α² = sigmoid(λ)``, ``d log p/dλ = ½ Σ (α² - ρ_i)`` in the
+        mean.  Halving the error of a second-order step where this is large costs least with the
+        cube root; where the data hardly matter (the noise), steps are longest.  Other schedules
+        differ by a change of scale, ``x = √(α² + σ²) x_VP``, which moves log p by as much at every
+        x: they get the same grid, and so the same chain of the reverse SDE.
         """
         if steps < 1:
             raise ValueError(f"steps: {steps} found, allowed: 1 or more")

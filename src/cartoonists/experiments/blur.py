@@ -46,9 +46,10 @@ def noised_image(model: ImageModel, images: np.ndarray, seeds: Sequence[int]) ->
     on the seed alone, not on the image: two versions of one image share them.
     """
     grey = torch.from_numpy(np.asarray(images))
-    clean = model.from_pixels(grey, Streams(seeds, "dequantisation").uniform(model.pixel_shape))
+    x = model.from_pixels(grey, Streams(seeds, "dequantisation").uniform(model.pixel_shape))
     end = model.schedule.logsnr_max
     noise = Streams(seeds, "final noise").normal(model.shape)
+    clean = x / model.end_scale
     return model.schedule.alpha(end) * clean + model.schedule.sigma(end) * noise
 
 

@@ -48,11 +48,11 @@ def described(
         torch.as_tensor(log_density), model.dimensions, model.log_pixels_per_unit
     )
     table = pd.concat([table, compression_table(images)], axis=1)
-    x = model.from_pixels(torch.from_numpy(images))
+    clean = model.from_pixels(torch.from_numpy(images)) / model.end_scale
     basis = None if posterior is None else posterior.basis
     for logsnr in settings.lid_logsnr:
         table[f"lid_at_{logsnr:g}"] = local_intrinsic_dimension(
-            model, x, logsnr, "hutchinson", seeds=seeds, probes=settings.lid_probes, basis=basis
+            model, clean, logsnr, "hutchinson", seeds=seeds, probes=settings.lid_probes, basis=basis
         )
     return table
 

@@ -35,7 +35,7 @@ from cartoonists.models.image_models import (
 )
 from cartoonists.models.inspection import check_folder
 from cartoonists.models.latent_models import LatentModel
-from cartoonists.paths.schedules import VP, limited
+from cartoonists.paths.schedules import VP, NoiseSchedule, RectifiedFlow, limited
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 
 __all__ = [
@@ -59,6 +59,7 @@ FORMATS = ("native", "diffusers", "edm", "latent", "python")
 MOST = 2**14  # of a number in an architecture: no width or size is near it
 EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
+SCHEDULES: dict[str, type[NoiseSchedule]] = {"VP": VP, "RectifiedFlow": RectifiedFlow}  # of cards
 SETTINGS: dict[str, tuple[type, ...]] = {  # types of those settings that are no text
     "source": (str,),
     "format": (str,),
@@ -422,7 +423,8 @@ def _load_native(weights: Path) -> ImageModel:
     with torch.device("meta"):  # compared by names and shapes before memory is asked for
         match_tensors(build_network(card["architecture"]), [weights], weights)
     network = load_weights(build_network(card["architecture"]), weights)
-    schedule = VP(card["schedule"]["logsnr_min"], card["schedule"]["logsnr_max"])
+    told = card["schedule"]
+    schedule = SCHEDULES[told.get("kind", "VP")](told["logsnr_min"], told["logsnr_max"])
     scaling = PixelScaling(tuple(card["data"]["mean"]), tuple(card["data"]["std"]))
     shape = tuple(card["data"]["shape"])
     return ImageModel(network, shape, schedule, scaling, card, head=card["head"])
@@ -462,6 +464,8 @@ def build_network(architecture: dict) -> nn.Module:
     if name != "PixelUNet":
         raise CheckpointError(f"architecture: {name!r} found, allowed: 'PixelUNet'")
     for key, value in options.items():
+        if key == "output":  # a word, which PixelUNet itself checks
+            continue
         for part in value if isinstance(value, list | tuple) else [value]:
             if isinstance(part, bool) or not isinstance(part, int | float) or abs(part) > MOST:
                 raise CheckpointError(f"architecture, {key}: {value!r} found, allowed: numbers")

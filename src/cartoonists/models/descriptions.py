@@ -26,6 +26,7 @@ from cartoonists.models.scheduler_configs import SchedulerReading, read_schedule
 NATIVE_FORMAT = "cartoonists/1"
 EDM_FORMAT = "edm/1"
 NATIVE_KEYS = {"format", "architecture", "schedule", "data", "head", "sha256"}
+NATIVE_HEADS = {"VP": ("eps", "x0", "v"), "RectifiedFlow": ("velocity",)}  # by schedule
 EDM_KEYS = {"format", "architecture", "sigma_data", "sigma_min", "sigma_max", "sha256"}
 EDM_MORE = {"data_range", "logsnr_range", "data", "name", "version", "licence", "about", "training"}
 PIPELINES = {
@@ -345,10 +346,11 @@ def native_card(path: Path) -> dict:
     """The card of a native checkpoint, with every value that is used checked.  CheckpointError."""
     card = _card(path, NATIVE_FORMAT, NATIVE_KEYS)
     schedule, data, net = card["schedule"], card["data"], card["architecture"]
-    choice(path, schedule, "kind", ("VP",), "VP")
+    kind = choice(path, schedule, "kind", tuple(NATIVE_HEADS), "VP")
     ends = [number(path, schedule, f"logsnr_{end}") for end in ("min", "max")]
     rising_pair(path, "schedule", ends)
-    choice(path, card, "head", ("eps", "x0", "v"))
+    choice(path, card, "head", NATIVE_HEADS[kind])
+    _check_output(path, net, "velocity" if kind == "RectifiedFlow" else "eps")
     shape = data.get("shape")
     if not isinstance(shape, list) or len(shape) != 3:
         raise refuse(path, "data.shape", shape, "channels, height, width")
@@ -360,6 +362,13 @@ def native_card(path: Path) -> dict:
     if net.get("name") == "PixelUNet" and promised != (channels, height, width):
         raise refuse(path, "data.shape", shape, f"that of the architecture, {list(promised)}")
     return card
+
+
+def _check_output(path: Path, architecture: dict, expected: str) -> None:
+    """Raise CheckpointError where a network is scaled for x of another schedule."""
+    found = architecture.get("output", "eps")
+    if found != expected:
+        raise refuse(path, "architecture.output", found, f"{expected} with this schedule")
 
 
 def edm_card(path: Path) -> dict:

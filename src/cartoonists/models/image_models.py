@@ -1,5 +1,6 @@
 """Score models of images: a network, its data scaling and its card, and guidance of two of them."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,16 @@ class ImageModel(NetworkScore):
     @property
     def log_pixels_per_unit(self) -> float:
         """Log-determinant of the map from model space to grey levels, for bits/dim."""
-        return self.scaling.log_pixels_per_unit(self.shape)
+        clean = self.scaling.log_pixels_per_unit(self.shape)
+        return clean - self.dimensions * math.log(self.end_scale)
 
     def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
-        """Grey levels (uint8) to model space; noise in [0, 1) dequantises."""
-        return self.scaling.from_pixels(pixels, noise)
+        """Grey levels (uint8) to model space, x at logsnr_max; noise in [0, 1) dequantises."""
+        return self.end_scale * self.scaling.from_pixels(pixels, noise)
 
     def to_pixels(self, x: Tensor) -> Tensor:
-        """Model space to grey levels (uint8)."""
-        return self.scaling.to_pixels(x)
+        """Model space, x at logsnr_max, to grey levels (uint8)."""
+        return self.scaling.to_pixels(x / self.end_scale)
 
     def finish(self, x: Tensor) -> Tensor:
         """Grey levels of samples at logsnr_max, denoised once more (at λ = 10 noise is visible)."""
@@ -71,7 +73,8 @@ class ImageModel(NetworkScore):
 
     def picture(self, clean: Tensor) -> Tensor:
         """Grey levels of denoised images, clipped as the model's sampler does."""
-        return self.to_pixels(clean if self.clip is None else clean.clamp(-self.clip, self.clip))
+        clipped = clean if self.clip is None else clean.clamp(-self.clip, self.clip)
+        return self.scaling.to_pixels(clipped)
 
 
 class GuidedModel(ScoreModel):

@@ -73,34 +73,38 @@ class LatentModel(NetworkScore):
 
     @torch.no_grad()
     def from_pixels(self, pixels: Tensor, noise: Tensor | float = 0.5) -> Tensor:
-        """Grey levels (uint8) ``[n, 3, H, W]`` to scaled latents: the mean of the encoder."""
+        """Grey levels (uint8) ``[n, 3, H, W]`` to scaled latents, as x at logsnr_max.
+
+        It is the mean of the encoder.
+        """
         images = (pixels.double() + noise) / 128.0 - 1.0
         encoder = self.autoencoder.to(self.device)
         parts = [
             encoder.encode(part.float().to(self.device)).latent_dist.mode()
             for part in images.split(DECODE_BATCH)
         ]
-        return self.prepare((torch.cat(parts).cpu().double() - self.shift) / self.unit)
+        clean = (torch.cat(parts).cpu().double() - self.shift) / self.unit
+        return self.prepare(self.end_scale * clean)
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """Scaled latents, as x at logsnr_max, to grey levels (uint8)."""
+        return self.picture(x / self.end_scale)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Grey levels of samples at logsnr_max: denoised once more, then decoded."""
+        return self.picture(self.denoise(x, self.schedule.logsnr_max))
 
     @torch.no_grad()
-    def to_pixels(self, x: Tensor) -> Tensor:
-        """Scaled latents to grey levels (uint8): decoded, with [-1, 1] as black to white."""
+    def picture(self, clean: Tensor) -> Tensor:
+        """Grey levels of denoised latents: decoded, with [-1, 1] as black to white."""
         decoder = self.autoencoder.to(self.device)
-        latents = x.double() * self.unit + self.shift
+        latents = clean.double() * self.unit + self.shift
         parts = [
             decoder.decode(part.float().to(self.device)).sample
             for part in latents.split(DECODE_BATCH)
         ]
         pixels = torch.floor((torch.cat(parts).cpu().double() + 1) * 128)
         return pixels.clamp(0, 255).to(torch.uint8)
-
-    def finish(self, x: Tensor) -> Tensor:
-        """Grey levels of samples at logsnr_max: denoised once more, then decoded."""
-        return self.picture(self.denoise(x, self.schedule.logsnr_max))
-
-    def picture(self, clean: Tensor) -> Tensor:
-        """Grey levels of denoised latents."""
-        return self.to_pixels(clean)
 
 
 def load_latent(

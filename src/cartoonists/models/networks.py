@@ -9,10 +9,11 @@ from torch.nn import functional as F
 TIMESTEP_SCALE = 1000.0  # range of the sinusoidal embedding that diffusers' U-Net expects
 GROUPS = 8  # of the group norms
 HEAD_DIM = 32  # channels of an attention head, at the lowest resolution
+OUTPUTS = ("eps", "velocity")
 
 
 class PixelUNet(nn.Module):
-    """Noise-prediction network ε(x, λ) that works at half resolution but sees every pixel.
+    """A network ε(x, λ), or v(x, λ) of a flow, at half resolution that sees every pixel.
 
     A convolution at full resolution feeds a space-to-depth of 2, the U-Net runs on the half-sized
     map (four times cheaper), and two convolutions at full resolution draw the output; without them
@@ -22,10 +23,16 @@ class PixelUNet(nn.Module):
 
     the best linear predictor for unit-variance data plus the network, in the spirit of Karras et
     al. (2022, section 5), for the variance-preserving schedule: errors of the denoised image stay
-    of the size of F's at every noise level.
+    of the size of F's at every noise level.  With ``output`` *velocity* it is ``v = ε - x_0`` of
+    the same F, for x of `RectifiedFlow`: z/(α + σ) for z of the variance-preserving schedule,
+
+        v(x, λ) = (σ_λ - α_λ) z + (α_λ + σ_λ) F(z, λ),   z = (α_λ + σ_λ) x,
+
+    α and σ being the variance-preserving ones.
 
     Shapes: x ``[batch, channels, size, size]`` with even size, logsnr ``[batch]``; output like x.
-    Raises ``ValueError`` for an odd size and for widths that norms or attention cannot divide.
+    Raises ``ValueError`` for an odd size, for widths that norms or attention cannot divide and for
+    an unknown output.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class PixelUNet(nn.Module):
         dropout: float = 0.0,
         logsnr_min: float = -10.0,
         logsnr_max: float = 10.0,
+        output: str = "eps",
     ):
         super().__init__()
         if size % 2:
@@ -48,9 +56,11 @@ class PixelUNet(nn.Module):
                 f"PixelUNet: widths must be multiples of {GROUPS}, the last at least {HEAD_DIM},"
                 f" got {list(widths)}"
             )
+        if output not in OUTPUTS:
+            raise ValueError(f"output: {output!r} found, allowed: {', '.join(OUTPUTS)}")
         from diffusers import UNet2DModel
 
-        self.logsnr_min, self.logsnr_max = logsnr_min, logsnr_max
+        self.logsnr_min, self.logsnr_max, self.output = logsnr_min, logsnr_max, output
         self.stem = nn.Conv2d(channels, stem_width, 3, padding=1)
         self.unet: Any = UNet2DModel(
             sample_size=size // 2,
@@ -73,15 +83,21 @@ class PixelUNet(nn.Module):
     def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
         span = self.logsnr_max - self.logsnr_min
         timestep = (logsnr - self.logsnr_min) * (TIMESTEP_SCALE / span)
+        level = logsnr.view(-1, 1, 1, 1)
+        alpha, sigma = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
+        if self.output == "eps":
+            return sigma * x + alpha * self._residual(x, timestep)
+        z = (alpha + sigma) * x
+        return (sigma - alpha) * z + (alpha + sigma) * self._residual(z, timestep)
+
+    def _residual(self, x: Tensor, timestep: Tensor) -> Tensor:
+        """F, of images of unit variance with their noise."""
         with _full_precision(x):
             stem = F.silu(self.stem(x))
         coarse = self.unet(F.pixel_unshuffle(stem, 2), timestep).sample
         with _full_precision(x):
             fine = F.pixel_shuffle(coarse.to(stem.dtype), 2)
-            residual = self.head(torch.cat([stem, fine], dim=1))
-        level = logsnr.view(-1, 1, 1, 1)
-        alpha, sigma = torch.sigmoid(level).sqrt(), torch.sigmoid(-level).sqrt()
-        return sigma * x + alpha * residual
+            return self.head(torch.cat([stem, fine], dim=1))
 
 
 def _full_precision(x: Tensor):

@@ -63,6 +63,13 @@ class NoiseSchedule(ABC):
         """Squared diffusion coefficient g² = σ²."""
         return self.sigma2(logsnr)
 
+    def power(self, logsnr: Time) -> Tensor:
+        """Variance of x_λ for data of unit variance, ``α² + σ²``: 1 for VP.
+
+        ``x_λ/√(α² + σ²)`` is the variable of VP, whatever the schedule.
+        """
+        return self.alpha(logsnr) ** 2 + self.sigma2(logsnr)
+
     def transition(self, noisier: Time, cleaner: Time) -> tuple[Tensor, Tensor]:
         """Forward kernel ``q(x_λ | x_μ) = N(a x_μ, v I)`` from the cleaner μ to the noisier λ.
 
@@ -137,17 +144,34 @@ class RectifiedFlow(NoiseSchedule):
     """The straight path of flow matching, ``x_t = (1 - t) x_0 + t ε`` (Liu et al., 2023).
 
     With λ = 2 log((1 - t)/t): ``α = 1 - t = sigmoid(λ/2)``, ``σ = t = sigmoid(-λ/2)``, ``f = σ/2``.
-    t = 1, pure noise, is λ = -∞, where α = 0 and σ = 1.
+    t = 1, pure noise, is λ = -∞, where α = 0 and σ = 1; a range of λ ends before it and before
+    t = 0.
     """
 
     def alpha(self, logsnr: Time) -> Tensor:
         return torch.sigmoid(0.5 * _time(logsnr))
 
+    def sigma(self, logsnr: Time) -> Tensor:
+        return torch.sigmoid(-0.5 * _time(logsnr))
+
     def sigma2(self, logsnr: Time) -> Tensor:
-        return torch.sigmoid(-0.5 * _time(logsnr)).square()
+        return self.sigma(logsnr).square()
 
     def f(self, logsnr: Time) -> Tensor:
-        return 0.5 * torch.sigmoid(-0.5 * _time(logsnr))
+        return 0.5 * self.sigma(logsnr)
+
+    def time(self, logsnr: Time) -> Tensor:
+        """The time t = sigmoid(-λ/2) of each λ: 0 at the data, 1 at the noise; it equals σ."""
+        return self.sigma(logsnr)
+
+    def logsnr(self, time: Time) -> Tensor:
+        """λ = 2 log((1 - t)/t) of each time t.  Raises ValueError outside 0 < t < 1."""
+        time = _time(time)
+        if not ((time > 0) & (time < 1)).all():
+            raise ValueError(
+                f"time: {time.tolist()} found, allowed: above 0 and below 1, where λ is finite"
+            )
+        return -2 * torch.logit(time)
 
 
 class DiscreteVP(VP):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cartoonists.paths.bases import Basis, Pixels
-from cartoonists.paths.schedules import NoiseSchedule, Time
+from cartoonists.paths.schedules import NoiseSchedule, RectifiedFlow, Time
 from cartoonists.paths.streams import Streams, sample_seeds
 
 
@@ -92,9 +92,12 @@ class ScoreModel(ABC):
 
     def prior_variance(self) -> float:
         """Variance of x at logsnr_min for data of unit variance, α² + σ²."""
-        schedule = self.schedule
-        end = schedule.logsnr_min
-        return float(schedule.alpha(end) ** 2 + schedule.sigma2(end))
+        return float(self.schedule.power(self.schedule.logsnr_min))
+
+    @property
+    def end_scale(self) -> float:
+        """Scale of x at logsnr_max, √(α² + σ²): 1 for VP; for a flow about 1 - σ, a noise less."""
+        return math.sqrt(float(self.schedule.power(self.schedule.logsnr_max)))
 
     def prepare(self, x: Tensor) -> Tensor:
         """Convert x to the dtype and device of the state between evaluations."""
@@ -274,29 +277,45 @@ def _score_from_v(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Te
     return -(alpha * output + sigma * x) / sigma
 
 
-HEADS = {"eps": _score_from_eps, "x0": _score_from_x0, "v": _score_from_v}
+def _score_from_velocity(output: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """``v = ε - x_0`` (Liu et al., 2023); for α + σ = 1, ε = x + α v, and x_0 = x - σ v."""
+    return -(x + alpha * output) / sigma
+
+
+HEADS = {
+    "eps": _score_from_eps,
+    "x0": _score_from_x0,
+    "v": _score_from_v,
+    "velocity": _score_from_velocity,
+}
+
+
+def _check_head(head: str, schedule: NoiseSchedule) -> None:
+    """Raise ValueError for an unknown head, and for one that the schedule does not allow."""
+    if head not in HEADS:
+        raise ValueError(f"head: {head!r} found, allowed: {', '.join(HEADS)}")
+    if head == "v" and abs(schedule.power(0.0).item() - 1) > 1e-9:
+        raise ValueError("head: 'v' found, allowed with a variance-preserving schedule only")
+    if head == "velocity" and not isinstance(schedule, RectifiedFlow):
+        raise ValueError("head: 'velocity' found, allowed with the schedule RectifiedFlow only")
 
 
 class NetworkScore(ScoreModel):
     """A network of any head as a score model.
 
     ``network(x, logsnr)`` takes float32 ``[batch, *shape]`` and λ ``[batch]`` and returns the
-    head's output; head is *eps*, *x0* (an EDM denoiser is x0 under VE) or *v* (VP only).
+    head's output; head is *eps*, *x0* (an EDM denoiser is x0 under VE), *v* (VP only) or *velocity*
+    (``ε - x_0``, RectifiedFlow only).
     The state stays in float64, on the CPU, around a network in float32, unless
     `models.execution` sets otherwise; only what enters and leaves the network travels to its
     device.  ``batch_size`` bounds the memory of one call and changes results only by the network's
     floating-point noise.
 
-    Raises ValueError for an unknown head, or for v with a schedule that does not preserve variance.
+    Raises ValueError for an unknown head, or for one that does not belong to the schedule.
     """
 
     def __init__(self, network, shape, schedule: NoiseSchedule, head="eps", batch_size=128):
-        if head not in HEADS:
-            raise ValueError(f"head: {head!r} found, allowed: {', '.join(HEADS)}")
-        middle = 0.5 * (schedule.logsnr_min + schedule.logsnr_max)
-        power = schedule.alpha(middle) ** 2 + schedule.sigma2(middle)
-        if head == "v" and abs(power.item() - 1) > 1e-9:
-            raise ValueError("head: 'v' found, allowed with a variance-preserving schedule only")
+        _check_head(head, schedule)
         if batch_size < 1:
             raise ValueError(f"batch_size: {batch_size} found, allowed: 1 or more")
         self.network = network
