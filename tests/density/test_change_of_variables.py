@@ -4,6 +4,8 @@ So log p differs by D log(α/α_VP), for every way to sample and to tell a densi
 of given noise is the same chain; what is an integral is the same to the accuracy of its steps.
 """
 
+import math
+
 import pytest
 import torch
 from closed_forms import mixture
@@ -11,6 +13,7 @@ from closed_forms import mixture
 from cartoonists import (
     VE,
     VP,
+    NetworkScore,
     RectifiedFlow,
     elbo,
     ode_log_density,
@@ -23,6 +26,7 @@ from cartoonists.density.dimension import local_intrinsic_dimension
 from cartoonists.density.guidance import sample_guided, score_alignment
 from cartoonists.density.posterior import mixture_table
 from cartoonists.density.stein import estimate_table
+from cartoonists.paths.streams import Streams
 
 D, END = 8, 10.0
 LEVELS = [-10.0, -4.0, 0.0, 3.0, END]
@@ -56,6 +60,23 @@ def test_densities_scores_and_denoisers(pair, logsnr):
     torch.testing.assert_close(other.score(scale * x, logsnr) * scale, vp.score(x, logsnr))
     torch.testing.assert_close(other.denoise(scale * x, logsnr), vp.denoise(x, logsnr))
     torch.testing.assert_close(scale, other.schedule.power(logsnr).sqrt())
+
+
+def test_the_prior_of_a_network(pair):
+    """N(0, α² + σ²) at logsnr_min, VP's N(0, I): ½ α_VP² nats a dimension from unit data's x."""
+    models = [NetworkScore(None, (D,), target.schedule) for target in pair]
+    streams = [Streams(range(4), "prior") for _ in models]
+    first, second = (m.sample_prior(s) for m, s in zip(models, streams, strict=True))
+    scale = ratio(pair[1], -END)
+    torch.testing.assert_close(first * scale, second)
+    moved = models[0].prior_log_prob(first) - D * scale.log()
+    torch.testing.assert_close(models[1].prior_log_prob(second), moved)
+    power, sigma2 = models[1].prior_variance(), models[1].schedule.sigma2(-END)
+    divergence = 0.5 * (math.log(power) - sigma2.log())  # of q(x|x_0), in the mean over x_0
+    assert divergence.item() == pytest.approx(0.5 * VP().alpha(-END).item() ** 2, rel=1e-3)
+    assert power == pytest.approx(
+        {VE: math.exp(10) + 1, RectifiedFlow: 0.98670389}[type(pair[1].schedule)]
+    )
 
 
 @pytest.mark.parametrize("covariance", ["diagonal", "isotropic", "per-sample", "none"])

@@ -7,10 +7,10 @@ import torch
 
 from cartoonists.density.dimension import local_intrinsic_dimension
 from cartoonists.paths.bases import Cosine
-from cartoonists.paths.schedules import VE, VP
+from cartoonists.paths.schedules import VE, VP, RectifiedFlow
 from cartoonists.paths.scores import Gaussian, GaussianMixture
 
-SCHEDULES = {"vp": VP(-10.0, 14.0), "ve": VE(-10.0, 14.0)}
+SCHEDULES = {kind.__name__: kind(-10.0, 14.0) for kind in (VP, VE, RectifiedFlow)}
 FLAT = 1e-9  # variance of the directions that the data does not fill
 
 
@@ -34,7 +34,7 @@ def test_rank_of_a_gaussian(kind, rank):
 
 def test_coarse_scale_counts_only_what_is_wider_than_the_noise():
     variances = torch.tensor([4.0, 1e-4], dtype=torch.float64)
-    target = Gaussian(torch.zeros(2), variances, SCHEDULES["ve"])
+    target = Gaussian(torch.zeros(2), variances, SCHEDULES["VE"])
     origin = torch.zeros(1, 2, dtype=torch.float64)
     expected = (variances / (variances + math.exp(-4.0))).sum()
     torch.testing.assert_close(local_intrinsic_dimension(target, origin, 4.0)[0], expected)
@@ -63,7 +63,7 @@ def test_equals_the_derivative_of_the_log_density_by_the_noise(kind, logsnr):
 
 def test_probes_average_to_the_exact_value_and_follow_the_seed():
     # correlated in the probes' basis (pixels), so that a probe does scatter
-    target = gaussian_of_rank(5, SCHEDULES["vp"])
+    target = gaussian_of_rank(5, SCHEDULES["VP"])
     x = target.sample(4, seed=3)
     exact = local_intrinsic_dimension(target, x, 6.0)
     options = {"divergence": "hutchinson", "seeds": [7, 8, 9, 10]}
@@ -76,7 +76,7 @@ def test_probes_average_to_the_exact_value_and_follow_the_seed():
 
 
 def test_arguments_are_checked():
-    target = gaussian_of_rank(2, SCHEDULES["vp"])
+    target = gaussian_of_rank(2, SCHEDULES["VP"])
     x = torch.zeros(1, 12, dtype=torch.float64)
     with pytest.raises(ValueError, match="logsnr: 20.0 found, allowed -10.0 to 14.0"):
         local_intrinsic_dimension(target, x, 20.0)

@@ -8,7 +8,7 @@ import torch
 from closed_forms import mixture
 from scipy import stats
 
-from cartoonists import VE, VP, Gaussian, sample_ode
+from cartoonists import VE, VP, Gaussian, RectifiedFlow, sample_ode
 from cartoonists.density.guidance import (
     METHODS,
     DensityGuidance,
@@ -25,43 +25,50 @@ D, SHORT = 64, VP(-3.0, 3.0)
 GAUSSIAN = Gaussian(torch.zeros(D), 0.3, SHORT)
 
 
-def radius(x, logsnr):
+@pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
+def short(request):
+    return request.param(-3.0, 3.0)
+
+
+def radius(x, logsnr, schedule=SHORT):
     """|x|²/v_λ of the Gaussian target: D on average."""
-    variance = 0.3 * SHORT.alpha(logsnr) ** 2 + SHORT.sigma2(logsnr)
+    variance = 0.3 * schedule.alpha(logsnr) ** 2 + schedule.sigma2(logsnr)
     return x.square().sum(1) / variance
 
 
-def predicted_radius(quantile):
+def predicted_radius(target, quantile):
     """|x|²/v_λ falls by √(2D) Φ⁻¹(q) per unit of λ, from the median of χ²_D."""
-    latent = rescale_latent(GAUSSIAN, torch.ones(1, D, dtype=torch.float64))
-    start = radius(latent, SHORT.logsnr_min)
+    latent = rescale_latent(target, torch.ones(1, D, dtype=torch.float64))
+    start = radius(latent, -3.0, target.schedule)
     return (start - 6 * math.sqrt(2 * D) * stats.norm.ppf(quantile)).item()
 
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.6])
-def test_guidance_of_a_gaussian_follows_the_closed_form(quantile):
+def test_guidance_of_a_gaussian_follows_the_closed_form(quantile, short):
+    target = Gaussian(torch.zeros(D), 0.3, short)
     errors = []
     for steps in (32, 64):
-        run = sample_guided(GAUSSIAN, 8, steps, quantile, bound=math.inf)
+        run = sample_guided(target, 8, steps, quantile, bound=math.inf)
         torch.testing.assert_close(
-            run.log_density, GAUSSIAN.log_prob(run.x), rtol=0, atol=0.05 * (64 / steps) ** 2
+            run.log_density, target.log_prob(run.x), rtol=0, atol=0.05 * (64 / steps) ** 2
         )
-        errors.append((radius(run.x, 3.0) - predicted_radius(quantile)).abs().max().item())
+        error = radius(run.x, 3.0, short) - predicted_radius(target, quantile)
+        errors.append(error.abs().max().item())
     assert errors[1] < 0.05
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)  # Heun: order 2
 
 
 @pytest.mark.parametrize("window", [None, (-1.0, 1.0)], ids=["everywhere", "window"])
-def test_noise_changes_nothing_of_the_density_that_is_reached(window):
+def test_noise_changes_nothing_of_the_density_that_is_reached(window, short):
     """Towards the same closed form as without noise, at strong order ½ to 1."""
-    spread = []
+    spread, target = [], Gaussian(torch.zeros(D), 0.3, short)
     for steps in (64, 512):
         run = sample_guided(
-            GAUSSIAN, 64, steps, 0.6, stochasticity=1.0, noise_window=window, bound=math.inf
+            target, 64, steps, 0.6, stochasticity=1.0, noise_window=window, bound=math.inf
         )
-        error = radius(run.x, 3.0) - predicted_radius(0.6)
+        error = radius(run.x, 3.0, short) - predicted_radius(target, 0.6)
         spread.append(error.square().mean().sqrt().item())
-        tracking = run.log_density - GAUSSIAN.log_prob(run.x)
+        tracking = run.log_density - target.log_prob(run.x)
         assert tracking.square().mean().sqrt() < 6 * (64 / steps) ** 0.5
     assert 0.35 < math.log(spread[0] / spread[1]) / math.log(8) < 1.1
     assert error.mean().abs() < 1.5
@@ -121,7 +128,7 @@ def test_quantile_one_half_is_the_probability_flow():
         assert run.nfe == plain.nfe
 
 
-@pytest.mark.parametrize("kind", [VP, VE])
+@pytest.mark.parametrize("kind", [VP, VE, RectifiedFlow])
 def test_latents_move_to_the_quantiles_of_chi(kind):
     target = mixture(8, kind())
     x = target.sample_prior(Streams(range(64), "prior"))
@@ -180,28 +187,29 @@ def test_a_sample_depends_on_its_seed_alone():
     torch.testing.assert_close(batch.log_density[2:], alone.log_density)
 
 
-def test_both_forms_of_alignment_on_an_anisotropic_gaussian():
+def test_both_forms_of_alignment_on_an_anisotropic_gaussian(short):
     """The flow is linear: both are Σ x_T²/(var v_T), to rounding for ω, whose right side is 0."""
     variance = torch.linspace(0.1, 2, 8, dtype=torch.float64)
-    target = Gaussian(torch.zeros(8), variance, SHORT)
+    target = Gaussian(torch.zeros(8), variance, short)
     run = score_alignment(target, 16, 64)
     x = target.sample_prior(Streams(range(16), "prior"))
-    alpha2, sigma2 = SHORT.alpha(-3.0) ** 2, SHORT.sigma2(-3.0)
+    alpha2, sigma2 = short.alpha(-3.0) ** 2, short.sigma2(-3.0)
     expected = (x.square() / (alpha2 * variance + sigma2)).sum(1) / target.prior_variance()
     torch.testing.assert_close(run.without_score, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(run.with_score, expected, rtol=5e-3, atol=0)
 
 
-def test_both_forms_of_alignment_are_the_derivative_along_the_scaling():
+def test_both_forms_of_alignment_are_the_derivative_along_the_scaling(short):
     """On a mixture, against reverse-mode differentiation of log p_0 of the PF-ODE's end."""
-    target = mixture(8, SHORT, seed=3)
+    target = mixture(8, short, seed=3)
     latent = target.sample_prior(Streams(range(16), "prior")).requires_grad_(True)
     end = sample_ode(target, 16, 48, solver="rk4", x_prior=latent).x
     (gradient,) = torch.autograd.grad(target.log_prob(end).sum(), latent)
     truth = -(gradient * latent.detach()).sum(1) / target.prior_variance()
     errors = {}
+    unit = target.prior_variance()  # the latent moves by width x_T/unit
     for width in (1e-2, 5e-3):
-        run = score_alignment(target, 16, 48, width=width, solver="rk4")
+        run = score_alignment(target, 16, 48, width=width * unit, solver="rk4")
         for name in ("with_score", "without_score"):
             errors[name, width] = (getattr(run, name) - truth).abs().max().item()
     for name in ("with_score", "without_score"):

@@ -9,16 +9,16 @@ from cartoonists.density.sampling import split_steps
 
 
 @pytest.mark.parametrize("switch", [-6.0, 0.0, 4.0])
-def test_tracked_density_is_the_closed_form(switch):
-    target = mixture(12, seed=1)
+def test_tracked_density_is_the_closed_form(switch, schedule):
+    target = mixture(12, schedule, seed=1)
     run = sample_high_density(target, n=32, steps=256, switch_logsnr=switch, solver="heun")
     error = run.log_density - target.log_prob(run.x)
     assert abs(error.mean()) < 0.2
     assert error.abs().max() < 2.0
 
 
-def test_samples_are_denser_than_ordinary_ones():
-    target = mixture(12, seed=2)
+def test_samples_are_denser_than_ordinary_ones(schedule):
+    target = mixture(12, schedule, seed=2)
     ordinary = target.log_prob(target.sample(64, seed=5)).mean()
     means = [
         target.log_prob(sample_high_density(target, n=64, steps=64, switch_logsnr=s).x).mean()
@@ -27,9 +27,8 @@ def test_samples_are_denser_than_ordinary_ones():
     assert means[0] > means[1] > means[2] > ordinary
 
 
-def test_hd_ode_ends_at_the_mode_of_a_gaussian():
+def test_hd_ode_ends_at_the_mode_of_a_gaussian(schedule):
     """For Gaussian p_0 the HD-ODE is exact: x_s = argmax p(x_s|x_t) (brief facts, section 5)."""
-    schedule = VP()
     variance = torch.tensor([0.05, 0.5, 2.0], dtype=torch.float64)
     target = Gaussian(torch.ones(3), variance, schedule)
     run = sample_high_density(target, n=5, steps=400, switch_logsnr=0.0, solver="rk4")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from closed_forms import mixture
 
-from cartoonists import VE, VP, elbo, track_reverse_sde
+from cartoonists import VE, VP, RectifiedFlow, elbo, track_reverse_sde
 from cartoonists.experiments.bias import (
     PerturbedGaussian,
     chain_bias,
@@ -36,7 +36,9 @@ def test_the_prediction_of_the_brief():
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 0.1])
-@pytest.mark.parametrize("schedule", [VP(), VE(-2.0, 10.0)], ids=["VP", "VE"])
+@pytest.mark.parametrize(
+    "schedule", [VP(), VE(-2.0, 10.0), RectifiedFlow()], ids=["VP", "VE", "RectifiedFlow"]
+)
 def test_the_prediction_agrees_with_a_plain_sum(epsilon, schedule):
     """The same integral by Euler's rule on a fine grid, written from the definition."""
     model = PerturbedGaussian(1, 0.3, epsilon, schedule)

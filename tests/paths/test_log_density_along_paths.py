@@ -5,7 +5,7 @@ equations, strong order about ½ under noise.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from cartoonists.paths.processes import (
     ReverseSDE,
     ScoreDrift,
 )
-from cartoonists.paths.schedules import VE, VP, uniform_grid
+from cartoonists.paths.schedules import VE, VP, RectifiedFlow, uniform_grid
 from cartoonists.paths.scores import GaussianMixture
 from cartoonists.paths.solvers import integrate
 from cartoonists.paths.streams import Streams, sample_seeds
@@ -70,13 +70,19 @@ SDES = {
     "projected noise": DensityGuidance(S, 0.4, 0.7),
     "projected noise in a window": DensityGuidance(S, 0.6, 1.0, -1.0, 1.5),
 }
-NOISY_STEPS = (8, 32, 128, 384)
+NOISY_STEPS = (16, 64, 384)
+
+
+@pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
+def short(request):
+    return request.param(-3.0, 3.0)
 
 
 @pytest.mark.parametrize("name", ODES)
 @pytest.mark.parametrize("solver, expected", [("euler", 1), ("heun", 2), ("rk4", 4)])
-def test_odes_track_at_the_order_of_the_scheme(name, solver, expected):
-    errors = {n: tracked_error(ODES[name], mixture(), n, solver) for n in (16, 32, 64)}
+def test_odes_track_at_the_order_of_the_scheme(name, solver, expected, short):
+    process, target = replace(ODES[name], schedule=short), mixture(short)
+    errors = {n: tracked_error(process, target, n, solver) for n in (16, 32, 64)}
     assert order(errors) == pytest.approx(expected, abs=0.3)
     assert errors[64].abs().max() < {"euler": 0.5, "heun": 1e-2, "rk4": 5e-4}[solver]
 
@@ -90,26 +96,19 @@ def test_tracking_sees_the_bounded_drift():
 
 
 @pytest.mark.parametrize("name", SDES)
-def test_sdes_track_at_strong_order_one_half(name):
-    errors = {n: tracked_error(SDES[name], mixture(), n, "euler") for n in NOISY_STEPS}
+def test_sdes_track_at_strong_order_one_half(name, short):
+    process, target = replace(SDES[name], schedule=short), mixture(short)
+    errors = {n: tracked_error(process, target, n, "euler") for n in NOISY_STEPS}
     assert 0.35 < order(errors) < 1.1
     assert errors[NOISY_STEPS[-1]].square().mean().sqrt() < 0.8
     assert errors[NOISY_STEPS[-1]].mean().abs() < 0.3
 
 
-def test_forward_sde_tracks_towards_the_noise():
-    process = ForwardSDE(S)
-    errors = {n: tracked_error(process, mixture(), n, "euler", falling=True) for n in NOISY_STEPS}
+def test_forward_sde_tracks_towards_the_noise(short):
+    process, target = ForwardSDE(short), mixture(short)
+    errors = {n: tracked_error(process, target, n, "euler", falling=True) for n in NOISY_STEPS}
     assert 0.35 < order(errors) < 1.1
     assert errors[NOISY_STEPS[-1]].square().mean().sqrt() < 0.5
-
-
-def test_tracking_holds_for_variance_exploding_noise_too():
-    target = mixture(VE(-3.0, 3.0))
-    for process in (MarginalFamily(target.schedule, 0.5), DensityGuidance(target.schedule, 0.4, 1)):
-        errors = {n: tracked_error(process, target, n, "euler") for n in (32, NOISY_STEPS[-1])}
-        assert order(errors) > 0.35
-        assert errors[NOISY_STEPS[-1]].square().mean().sqrt() < 0.8
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
-from cartoonists import VE, VP, DiscreteVP
-from cartoonists.paths.schedules import RectifiedFlow, uniform_grid
+from cartoonists import VE, VP, DiscreteVP, RectifiedFlow
+from cartoonists.paths.schedules import uniform_grid
 
 LEVELS = [-9.5, -3.0, 0.0, 2.5, 9.0]
-
-
-@pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
-def schedule(request):
-    return request.param()
 
 
 @pytest.mark.parametrize("logsnr", LEVELS)
@@ -48,6 +43,23 @@ def test_transition_from_clean_data_has_the_marginal_variance(schedule):
     assert variance.item() == pytest.approx(schedule.sigma2(0.5).item(), rel=1e-12)
 
 
+def test_a_flow_is_the_straight_path_in_its_time():
+    """x_t = (1 - t) x_0 + t ε: α = 1 - t and σ = t, and λ goes back to t."""
+    schedule = RectifiedFlow()
+    t = torch.tensor([1e-3, 0.25, 0.5, 0.9, 0.9999], dtype=torch.float64)
+    logsnr = schedule.logsnr(t)
+    torch.testing.assert_close(schedule.sigma(logsnr), t)
+    torch.testing.assert_close(schedule.alpha(logsnr), 1 - t)
+    torch.testing.assert_close(schedule.time(logsnr), t)
+    assert schedule.logsnr(0.5).item() == 0.0
+
+
+@pytest.mark.parametrize("time", [0.0, 1.0, -0.1, float("nan")])
+def test_the_ends_of_a_flow_have_no_finite_logsnr(time):
+    with pytest.raises(ValueError, match="time: .* found, allowed: above 0 and below 1"):
+        RectifiedFlow().logsnr(time)
+
+
 def test_pure_noise_of_a_flow_is_at_minus_infinity():
     """x_t = (1 - t) x_0 + t ε at t = 1, and the step from there to t = 1/4."""
     schedule, end = RectifiedFlow(), -float("inf")
@@ -55,6 +67,12 @@ def test_pure_noise_of_a_flow_is_at_minus_infinity():
     logsnr = 2 * torch.tensor(3.0).log()
     assert schedule.alpha(logsnr).item() == pytest.approx(0.75)
     assert [float(v) for v in schedule.transition(end, logsnr)] == pytest.approx([0.0, 1.0])
+
+
+def test_power_is_the_variance_of_noised_data_of_unit_variance(schedule):
+    for logsnr in LEVELS:
+        ratio = schedule.alpha(logsnr) / VP().alpha(logsnr)
+        assert schedule.power(logsnr).sqrt().item() == pytest.approx(ratio.item(), rel=1e-12)
 
 
 def test_discrete_table_maps_its_own_logsnrs_to_its_timesteps():
@@ -74,7 +92,7 @@ def test_discrete_table_is_checked(bad):
         DiscreteVP(torch.tensor(bad))
 
 
-@pytest.mark.parametrize("cls", [VP, VE])
+@pytest.mark.parametrize("cls", [VP, VE, RectifiedFlow])
 @pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, -2.0), (float("-inf"), 0.0)])
 def test_range_is_checked(cls, ends):
     with pytest.raises(ValueError, match="logSNR range"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from closed_forms import mixture
 
-from cartoonists import VE, VP, Gaussian, GaussianMixture, NetworkScore
+from cartoonists import VE, VP, Gaussian, GaussianMixture, NetworkScore, RectifiedFlow
 from cartoonists.density.tracking import track_reverse_sde
 from cartoonists.paths.bases import Columns, Cosine
 from cartoonists.paths.scores import NonFiniteScore
@@ -90,9 +90,16 @@ def test_samples_have_the_moments_of_the_mixture():
     assert (error < 4 * x.std(0) / math.sqrt(20_000)).all()
 
 
-@pytest.mark.parametrize("head", ["eps", "x0", "v"])
-def test_every_head_recovers_the_score(head):
-    schedule = VP()
+HEADS = [
+    *((head, kind) for head in ("eps", "x0") for kind in (VP, VE, RectifiedFlow)),
+    ("v", VP),
+    ("velocity", RectifiedFlow),
+]
+
+
+@pytest.mark.parametrize("head, kind", HEADS)
+def test_every_head_recovers_the_score(head, kind):
+    schedule = kind()
     target = mixture(6, schedule)
 
     def network(x, logsnr):
@@ -100,7 +107,7 @@ def test_every_head_recovers_the_score(head):
         a, s = schedule.alpha(float(logsnr[0])), schedule.sigma(float(logsnr[0]))
         eps = -s * score
         x0 = (x - s * eps) / a
-        return {"eps": eps, "x0": x0, "v": a * eps - s * x0}[head]
+        return {"eps": eps, "x0": x0, "v": a * eps - s * x0, "velocity": eps - x0}[head]
 
     model = NetworkScore(network, (6,), schedule, head=head, batch_size=3)
     x = target.sample(7, seed=0, logsnr=0.5)
@@ -123,6 +130,11 @@ def test_wrong_arguments_are_named():
         NetworkScore(None, (2,), VP(), head="score")
     with pytest.raises(ValueError, match="variance-preserving"):
         NetworkScore(None, (2,), VE(), head="v")
+    with pytest.raises(ValueError, match="variance-preserving"):
+        NetworkScore(None, (2,), RectifiedFlow(), head="v")
+    for schedule in (VP(), VE()):
+        with pytest.raises(ValueError, match="'velocity' found, allowed .* RectifiedFlow only"):
+            NetworkScore(None, (2,), schedule, head="velocity")
     with pytest.raises(ValueError, match="variances"):
         GaussianMixture([1.0], torch.zeros(1, 2), [0.0], VP())
     with pytest.raises(ValueError, match="weights"):

@@ -46,7 +46,7 @@ def test_the_steps_of_the_page_work(followed):
     (command,) = [text for language, text, _ in blocks(PAGE) if language == "sh"]
     program, *arguments = command.split()
     assert program == "pytest"
-    assert "3 passed" in python(followed, "-m", "pytest", "-q", *arguments)
+    assert "9 passed" in python(followed, "-m", "pytest", "-q", *arguments)
     python(followed, "-c", FIGURE)
     example = [text for language, text, _ in blocks(PAGE) if language == "python"][-1]
     assert float(python(followed, "-c", example).split("(")[1].split(",")[0].rstrip(")\n ")) < 0.1
