@@ -58,6 +58,9 @@ class Truth:
     mixture: PairedMixture
     scaling: PixelScaling
 
+    def __post_init__(self):
+        self.mixture.schedule.check_preserving("a truth, whose draws at logsnr_max are the data")
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `of_arrays` needs, by name."""
         mixture = self.mixture

@@ -121,7 +121,12 @@ def train_eps(
     rate: float = RATE,
     seed: int = 0,
 ) -> NetworkScore:
-    """Train ε on ``[n, *shape]`` by denoising score matching, λ uniform, ``rate`` falling to 0."""
+    """Train ε on ``[n, *shape]`` by denoising score matching, λ uniform, ``rate`` falling to 0.
+
+    Raises ValueError for a schedule that does not preserve variance: the networks here are scaled
+    for one that does.
+    """
+    schedule.check_preserving("the small networks")
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     span = schedule.logsnr_max - schedule.logsnr_min

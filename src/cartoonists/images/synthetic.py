@@ -142,4 +142,4 @@ def synthetic_images(model: SyntheticModel, n: int, seed: int = 0) -> ImageSet:
     found = model.mixture.responsibilities(x, model.mixture.schedule.logsnr_max).argmax(1).numpy()
     names = [shape for shape, *_ in model.settings.components]
     labels = np.array([list(model.settings.shapes).index(names[k]) for k in found])
-    return ImageSet(model.scaling.to_pixels(x).numpy(), labels)
+    return ImageSet(model.scaling.to_pixels(x / model.mixture.end_scale).numpy(), labels)

@@ -70,6 +70,14 @@ class NoiseSchedule(ABC):
         """
         return self.alpha(logsnr) ** 2 + self.sigma2(logsnr)
 
+    def check_preserving(self, user: str) -> None:
+        """Raise ValueError, naming who asks, unless the schedule preserves variance."""
+        if abs(self.power(0.0).item() - 1) > 1e-9:
+            raise ValueError(
+                f"schedule: {type(self).__name__} found, allowed with {user}: "
+                "a variance-preserving schedule"
+            )
+
     def transition(self, noisier: Time, cleaner: Time) -> tuple[Tensor, Tensor]:
         """Forward kernel ``q(x_λ | x_μ) = N(a x_μ, v I)`` from the cleaner μ to the noisier λ.
 

@@ -294,10 +294,11 @@ def _check_head(head: str, schedule: NoiseSchedule) -> None:
     """Raise ValueError for an unknown head, and for one that the schedule does not allow."""
     if head not in HEADS:
         raise ValueError(f"head: {head!r} found, allowed: {', '.join(HEADS)}")
-    if head == "v" and abs(schedule.power(0.0).item() - 1) > 1e-9:
-        raise ValueError("head: 'v' found, allowed with a variance-preserving schedule only")
+    if head == "v":
+        schedule.check_preserving("head 'v'")
     if head == "velocity" and not isinstance(schedule, RectifiedFlow):
-        raise ValueError("head: 'velocity' found, allowed with the schedule RectifiedFlow only")
+        found = type(schedule).__name__
+        raise ValueError(f"schedule: {found} found, allowed with head 'velocity': RectifiedFlow")
 
 
 class NetworkScore(ScoreModel):
