@@ -5,7 +5,7 @@ imported when it is first used, so that reading a table does not import PyTorch.
 
 The rooms behind it, from the ground up; none imports from a room above it (the contract in
 pyproject.toml): ``files``; ``paths`` and ``statistics``; ``density`` and ``images``; ``models``;
-``experiments``, ``report`` and ``schedulers``.
+``experiments``, ``report`` and ``schedulers``; ``commands``.
 """
 
 import importlib

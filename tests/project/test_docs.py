@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tiny_models
 import yaml
+from PIL import Image
 
 CLONE = Path(__file__).resolve().parents[2]
 PAGES = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *sorted((CLONE / "docs").rglob("*.md"))]
@@ -29,7 +30,11 @@ def commands() -> set[str]:
     pages = [page for page in PAGES if page.stem not in FOLLOWED]
     lines = [line for page in pages for block in blocks(page, "sh") for line in block.splitlines()]
     found = [re.split(r"\s+#", line)[0].strip() for line in lines]
-    return {re.sub(r" (-n|--cores \S+)\b", "", line) for line in found if line}
+    return {
+        line if line.startswith("cartoonists") else re.sub(r" (-n|--cores \S+)\b", "", line)
+        for line in found
+        if line
+    }
 
 
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path):
@@ -82,6 +87,7 @@ def folder(tmp_path, monkeypatch):
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
     (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
     (tmp_path / "pets").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "cat.png")
     own = blocks(CLONE / "docs" / "how-to" / "own-data.md", "yaml")[0]
     (tmp_path / "own.yaml").write_text(own.replace("/data/pets", str(tmp_path / "pets")))
     page = CLONE / "docs" / "how-to" / "own-network.md"
@@ -102,7 +108,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("command", sorted(commands() - {"snakemake --list"}))
 def test_every_command_is_one_that_runs(folder, command):
-    """Snakemake's with -n, make's with -n: what would be run can be planned."""
+    """Snakemake's with -n, make's with -n, ours with --dry-run: what would be run is planned."""
     program, *arguments = command.split()
     if program == ".":
         assert arguments == [".venv/bin/activate"]
@@ -110,6 +116,12 @@ def test_every_command_is_one_that_runs(folder, command):
         done = subprocess.run(
             ["make", "-n", "-o", ".venv/installed", *arguments],
             cwd=CLONE, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stdout, done.stderr
+    elif program == "cartoonists":
+        done = subprocess.run(
+            [sys.executable, "-m", "cartoonists.commands", *arguments, "--dry-run"],
+            cwd=folder, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0 and done.stdout, done.stderr
     elif program == "snakemake":

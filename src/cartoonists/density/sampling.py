@@ -24,7 +24,8 @@ class HighDensitySamples:
 
     x ``[n, *shape]`` and log_density ``[n]``, nats, at logsnr_max; x_switch and
     log_density_switch: the point x_t at the switch, where the HD-ODE took over; nfe: network
-    evaluations a sample.
+    evaluations a sample; error_switch ``[n]``, nats: the step-halving error of log_density_switch,
+    None where no step was taken before the switch.
     """
 
     x: Tensor
@@ -33,6 +34,7 @@ class HighDensitySamples:
     log_density_switch: Tensor
     nfe: int
     seeds: Sequence[int]
+    error_switch: Tensor | None = None
 
 
 def split_steps(schedule: NoiseSchedule, switch_logsnr: float, steps: int) -> tuple[int, int]:
@@ -71,18 +73,19 @@ def sample_high_density(
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     before, after = split_steps(schedule, switch_logsnr, steps)
     x = model.sample_prior(Streams(seeds, "prior"))
-    log_density, nfe = model.prior_log_prob(x), 0
+    path = Path(x, model.prior_log_prob(x), 0)
     if switch_logsnr > schedule.logsnr_min:
         path = reverse_sde_path(
-            model, x, log_density, uniform_grid(schedule.logsnr_min, switch_logsnr, before), seeds,
-            posterior=posterior, covariance=covariance,
+            model, x, path.log_density, uniform_grid(schedule.logsnr_min, switch_logsnr, before),
+            seeds, posterior=posterior, covariance=covariance,
         )  # fmt: skip
-        x, log_density, nfe = path.x, path.log_density, path.nfe
     end = follow_high_density(
-        model, x, log_density, switch_logsnr, after, seeds,
+        model, path.x, path.log_density, switch_logsnr, after, seeds,
         Numerics(solver, divergence, probes, basis),
     )  # fmt: skip
-    return HighDensitySamples(end.x, end.log_density, x, log_density, nfe + end.nfe, seeds)
+    return HighDensitySamples(
+        end.x, end.log_density, path.x, path.log_density, path.nfe + end.nfe, seeds, path.error
+    )
 
 
 def follow_high_density(

@@ -54,16 +54,8 @@ def choose_table(
     widths, stopped_in_trial = without_stopped(sandwich_widths, trial)
     best = min(widths, key=lambda name: widths[name])
     table = tables[list(settings.bases).index(best)]
-    arrays = {
-        "logsnr": table.grid.numpy(),
-        "logit_ratio": table.logits.numpy().astype(np.float32),
-        "basis": np.array(best),
-    }
-    if table.levels is not None:
-        arrays["level_range"] = np.array([table.levels.low, table.levels.high])
-        arrays["log_gain"] = table.levels.log_gains.numpy().astype(np.float32)
     stopped += stopped_in_trial
-    return arrays, {"basis": best, "sandwich_width_nats": widths, "stopped": stopped}
+    return table_arrays(table), {"basis": best, "sandwich_width_nats": widths, "stopped": stopped}
 
 
 def _sandwich_width(
@@ -74,8 +66,21 @@ def _sandwich_width(
     return float((run.log_density - bound.elbo).mean())
 
 
+def table_arrays(table: PosteriorTable) -> dict[str, np.ndarray]:
+    """The table as arrays to store; `table_from_arrays` reads them."""
+    arrays = {
+        "logsnr": table.grid.numpy(),
+        "logit_ratio": table.logits.numpy().astype(np.float32),
+        "basis": np.array(table.basis.name),
+    }
+    if table.levels is not None:
+        arrays["level_range"] = np.array([table.levels.low, table.levels.high])
+        arrays["log_gain"] = table.levels.log_gains.numpy().astype(np.float32)
+    return arrays
+
+
 def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
-    """Rebuild the table from the arrays of `choose_table`."""
+    """Rebuild the table from the arrays of `table_arrays`."""
     levels = None
     if "log_gain" in arrays:
         low, high = map(float, arrays["level_range"])

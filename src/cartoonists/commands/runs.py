@@ -1,0 +1,181 @@
+"""Runs that store each batch when it is done and go on from what is stored."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cartoonists.density.posterior import PosteriorTable
+from cartoonists.density.stein import estimate_table
+from cartoonists.experiments.survivors import without_stopped
+from cartoonists.experiments.tables import table_arrays, table_from_arrays
+from cartoonists.files.artifacts import (
+    make_record,
+    read_arrays,
+    read_record,
+    write_arrays,
+    write_table,
+)
+from cartoonists.files.downloads import cache_dir
+from cartoonists.files.resources import file_sha256
+from cartoonists.paths.scores import NonFiniteScore, ScoreModel
+from cartoonists.paths.streams import sample_seeds
+
+TABLE_SAMPLES = 64  # from which a Stein table is estimated
+
+Measure = Callable[[Sequence[int]], pd.DataFrame]  # of seeds, a row a seed in column "seed"
+
+
+class Store:
+    """A table in memory, and in a CSV file where ``path`` is given, with the settings beside it."""
+
+    def __init__(self, path: Path | None, settings: dict[str, Any]):
+        self.path = path
+        self.settings = json.loads(json.dumps(settings))  # as they are read back
+        self.rows = pd.DataFrame()
+        if path is not None and path.exists():
+            self.rows = self._stored(path)
+
+    def _stored(self, path: Path) -> pd.DataFrame:
+        """Rows of an earlier run.  Raises ValueError unless it had the same settings."""
+        try:
+            found = read_record(path)["params"]
+            rows = pd.read_csv(path, float_precision="round_trip")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path}: no table of this command; remove it ({reason})") from None
+        changed = [
+            f"{key} was {found.get(key)!r}, is {value!r}"
+            for key, value in self.settings.items()
+            if found.get(key) != value
+        ]
+        if changed:
+            raise ValueError(f"{path}: begun with other settings ({'; '.join(changed)}); remove it")
+        texts = rows.select_dtypes(exclude="number").columns
+        return rows.assign(**{name: rows[name].fillna("") for name in texts})
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Add rows; the file is replaced whole."""
+        self.rows = pd.concat([self.rows, rows], ignore_index=True)
+        self.write(self.rows)
+
+    def write(self, rows: pd.DataFrame) -> None:
+        """Replace all rows."""
+        self.rows = rows
+        if self.path is not None:
+            command = f"cartoonists {self.settings['command']}"
+            write_table(self.path, rows, make_record(command, self.settings, []))
+
+
+@dataclass
+class Run:
+    """What is asked (``keys``, a row each, in order), what is stored, and how the rest is measured.
+
+    ``name`` is the column of ``keys`` that, with ``seed``, tells the rows apart.  ``measure`` gets
+    seeds and a function to call after each step.
+    """
+
+    store: Store
+    keys: pd.DataFrame
+    name: str
+    cost: int  # steps a batch, for the progress bar
+    measure: Callable[[Sequence[int], Callable[..., None]], pd.DataFrame]
+
+    def __post_init__(self):
+        asked, stored = set(self._identities(self.keys)), self._identities(self.store.rows)
+        others = [key[0] for key in stored if key not in asked]
+        if others:
+            raise ValueError(
+                f"{self.store.path}: holds {len(others)} rows that were not asked for "
+                f"({others[0]}), allowed: another place"
+            )
+
+    def _identities(self, rows: pd.DataFrame) -> list[tuple]:
+        return [] if rows.empty else list(zip(rows[self.name], rows["seed"], strict=True))
+
+    def missing(self, batch: int) -> Iterator[pd.DataFrame]:
+        """The rows of ``keys`` that are not stored, in the batches of an undisturbed run."""
+        stored = set(self._identities(self.store.rows))
+        new = np.array([key not in stored for key in self._identities(self.keys)])
+        for start in range(0, len(self.keys), batch):
+            part = self.keys[start : start + batch][new[start : start + batch]]
+            if len(part):
+                yield part
+
+    def go(self, batch: int, quiet: bool = False, dry_run: bool = False) -> None:
+        """Measure and store what is missing, batch by batch; nothing in a dry run."""
+        parts = [] if dry_run else list(self.missing(batch))
+        with tqdm(total=len(parts) * self.cost, unit="step", disable=quiet or not parts) as bar:
+            for number, part in enumerate(parts, 1):
+                rows = measured(lambda s: self.measure(s, lambda *_: bar.update()), part["seed"])
+                self.store.add(part.merge(rows, on="seed", how="left", validate="many_to_one"))
+                bar.update(number * self.cost - bar.n)
+        if parts:
+            self.store.write(self.result())
+
+    def result(self) -> pd.DataFrame:
+        """The stored rows in the order of ``keys``."""
+        if self.store.rows.empty:
+            return self.keys[:0]
+        order = {key: place for place, key in enumerate(self._identities(self.keys))}
+        places = [order[key] for key in self._identities(self.store.rows)]
+        return self.store.rows.iloc[np.argsort(places)].reset_index(drop=True)
+
+    def failed(self) -> int:
+        """Rows with a log-density or error that is no finite number."""
+        values = self.result().filter(like="_nats").to_numpy(float)
+        return int((~np.isfinite(values)).any(axis=1).sum())
+
+
+def measured(measure: Measure, seeds: Sequence[int]) -> pd.DataFrame:
+    """``measure`` of each different seed; NaN for those whose score was not finite."""
+    different = list(dict.fromkeys(map(int, seeds)))
+    try:
+        rows, _ = without_stopped(measure, different)
+    except NonFiniteScore as error:
+        if len(different) > 1:
+            parts = [measured(measure, [seed]) for seed in different]
+            return pd.concat(parts, ignore_index=True)
+        tqdm.write(f"stopped: {error}", file=sys.stderr)
+        return pd.DataFrame({"seed": different})
+    return rows
+
+
+def identity(command: str, name: str, model: Any) -> dict[str, Any]:
+    """What tells runs of different models apart: name and SHA-256 of card and files."""
+    place = Path(name)
+    files = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
+    digests = [file_sha256(file) for file in files if file.suffix in (".json", ".safetensors")]
+    text = json.dumps([model.card, digests], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {
+        "command": command,
+        "version": version("cartoonists"),
+        "model": name,
+        "model_sha256": digest,
+    }
+
+
+def kept_table(model: ScoreModel, settings: dict[str, Any]) -> PosteriorTable:
+    """The model's Stein table, from the cache where an earlier command has estimated it.
+
+    It spaces the steps and serves the bounds and the ancestral chain (`stein.estimate_table`).
+    """
+    known = {key: settings[key] for key in ("version", "model_sha256", "precision")}
+    name = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
+    file = cache_dir() / "tables" / f"{name}.npz"
+    if not file.is_file():
+        tqdm.write("estimating the model's Stein table, once", file=sys.stderr)
+        table, _ = without_stopped(
+            lambda seeds: estimate_table(model, seeds), sample_seeds(0, TABLE_SAMPLES)
+        )
+        write_arrays(file, table_arrays(table), make_record("cartoonists table", known, []))
+    return table_from_arrays(read_arrays(file)[0])
