@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +43,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, compu
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cartoonists {version('cartoonists')}")
+        from cartoonists.files.artifacts import revision
+
+        typer.echo(f"cartoonists {revision()}")
         raise typer.Exit()
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cartoonists.experiments.survivors import without_stopped
 from cartoonists.experiments.tables import table_arrays, table_from_arrays
 from cartoonists.files.artifacts import (
     make_record,
+    package_version,
     read_arrays,
     read_record,
     write_arrays,
@@ -29,6 +30,7 @@ from cartoonists.files.resources import file_sha256
 from cartoonists.paths.scores import NonFiniteScore, ScoreModel
 from cartoonists.paths.streams import sample_seeds
 
+TEXTS = ("image", "file", "treatment")  # columns that hold words
 TABLE_SAMPLES = 64  # from which a Stein table is estimated
 
 Measure = Callable[[Sequence[int]], pd.DataFrame]  # of seeds, a row a seed in column "seed"
@@ -48,7 +50,9 @@ class Store:
         """Rows of an earlier run.  Raises ValueError unless it had the same settings."""
         try:
             found = read_record(path)["params"]
-            rows = pd.read_csv(path, float_precision="round_trip")
+            words = pd.read_csv(path, dtype=str, keep_default_na=False)
+            columns = {n: map(_number, words[n]) for n in words.columns if n not in TEXTS}
+            rows = words.assign(**{name: list(values) for name, values in columns.items()})
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: no table of this command; remove it ({reason})") from None
@@ -59,8 +63,7 @@ class Store:
         ]
         if changed:
             raise ValueError(f"{path}: begun with other settings ({'; '.join(changed)}); remove it")
-        texts = rows.select_dtypes(exclude="number").columns
-        return rows.assign(**{name: rows[name].fillna("") for name in texts})
+        return rows
 
     def add(self, rows: pd.DataFrame) -> None:
         """Add rows; the file is replaced whole."""
@@ -71,8 +74,16 @@ class Store:
         """Replace all rows."""
         self.rows = rows
         if self.path is not None:
-            command = f"cartoonists {self.settings['command']}"
-            write_table(self.path, rows, make_record(command, self.settings, []))
+            write_table(self.path, rows, self._record)
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return make_record(f"cartoonists {self.settings['command']}", self.settings, [])
+
+
+def _number(word: str) -> int | float:
+    """Every digit of a number in a table; pandas rounds in some versions."""
+    return int(word) if word.isdigit() else float(word or "nan")
 
 
 @dataclass
@@ -158,7 +169,7 @@ def identity(command: str, name: str, model: Any) -> dict[str, Any]:
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {
         "command": command,
-        "version": version("cartoonists"),
+        "version": package_version("cartoonists"),
         "model": name,
         "model_sha256": digest,
     }

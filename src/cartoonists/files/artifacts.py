@@ -133,7 +133,7 @@ def revision() -> str:
         root = Path(_git(package, "rev-parse", "--show-toplevel")).resolve()
         if root / "src" / package.name == package and _git(package, "ls-files", "--", str(file)):
             return _git(package, "describe", "--always", "--dirty", "--abbrev=12")
-    return _version("cartoonists")
+    return package_version("cartoonists")
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -154,7 +154,7 @@ def make_record(rule: str, params: Mapping, inputs: Mapping | list, **more: Any)
         "inputs": _plain(inputs),
         "revision": revision(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: package_version(name) for name in PACKAGES},
         **more,
     }
 
@@ -222,7 +222,8 @@ def job(snakemake: Any) -> Iterator[dict]:
                 file.close()
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version of a package that is installed; in words where it is not."""
     try:
         return version(package)
     except PackageNotFoundError:
