@@ -15,19 +15,19 @@ WAYS = [{}, {"switch_logsnr": 0.0}, {"strength": 1.0}]
 def test_the_log_density_is_the_truth_within_its_error(way):
     target = mixture(6)
     drawn = draw_samples(target, range(16), 128, **way)
-    difference = (drawn.log_density - target.log_prob(drawn.x, target.schedule.logsnr_max)).abs()
-    assert difference.max() < 0.4
-    assert (difference < 4 * drawn.error + 0.02).double().mean() > 0.8
-    assert drawn.error.max() < 0.5
+    difference = drawn.log_density - target.log_prob(drawn.x, target.schedule.logsnr_max)
+    rms, expected = (values.square().mean().sqrt() for values in (difference, drawn.error))
+    assert rms < 2 * expected + 0.02 and rms < 0.3 and expected < 0.3
 
 
-@pytest.mark.parametrize("way", WAYS[1:], ids=str)
-def test_the_error_of_the_differential_equations_falls_with_the_square_of_the_step(way):
+@pytest.mark.parametrize("way", [{"switch_logsnr": -10.0}, {"strength": 1.0}], ids=str)
+def test_differential_equations_converge_and_their_error_with_them(way):
+    """From the noise on, so that no stage has noise of its own."""
     target = mixture(6)
-    if "switch_logsnr" in way:
-        way = {"switch_logsnr": target.schedule.logsnr_min}  # no stage with noise
-    coarse, fine = (draw_samples(target, range(8), n, **way).error.mean() for n in (64, 128))
-    assert 2.8 < coarse / fine < 6
+    coarse, fine = (draw_samples(target, range(8), n, **way) for n in (32, 128))
+    truth = target.log_prob(fine.x, target.schedule.logsnr_max)
+    assert (fine.log_density - truth).abs().max() < 1e-3 and fine.error.max() < 1e-3
+    assert coarse.error.mean() > 5 * fine.error.mean()
 
 
 def test_the_samples_are_those_of_the_functions_named():

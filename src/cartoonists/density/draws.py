@@ -23,7 +23,8 @@ SOLVER = "heun"  # of the ordinary differential equations
 class Draws:
     """Samples x ``[n, *shape]`` with log_density and its error, ``[n]``, nats, at logsnr_max.
 
-    The error is of step halving; nfe: network evaluations a sample, those for the error included.
+    The error is of step halving; where the path has noise, that of one sample is as random as its
+    path, and the root mean square of many is what the log-densities are off by.  nfe: network evaluations a sample, those for the error included.
     """
 
     x: Tensor
