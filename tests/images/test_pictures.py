@@ -223,6 +223,29 @@ def test_distinct_colours():
     assert im.distinct_colours(swapped) == 2  # a colour is a tuple, not a set
 
 
+def quadrants(levels):
+    """Four flat regions, in levels that differ: two edges cross, over 6% of the pixels."""
+    half = np.ones((16, 16))
+    return np.block([[levels[0] * half, levels[1] * half], [levels[2] * half, levels[3] * half]])
+
+
+def test_edge_share_is_kept_by_a_cartoon_and_lost_by_blur(rng):
+    flat = np.stack([quadrants(v) for v in rng.permuted([[40.0, 90, 150, 210]] * 6, axis=1)])
+    cartoon = np.stack([flat, flat[:, ::-1]], axis=1)
+    ordinary = cartoon + 6 * rng.standard_normal(cartoon.shape)
+    blurred = im.gaussian_blur(ordinary, 2.0)
+    for images in (cartoon, blurred):  # both have less detail
+        assert (im.gradient_energy(images) < im.gradient_energy(ordinary)).all()
+    np.testing.assert_allclose(im.edge_share(cartoon), 1)
+    assert (im.edge_share(ordinary) < 0.97).all()
+    assert (im.edge_share(blurred) < 0.8 * im.edge_share(ordinary)).all()
+    np.testing.assert_allclose(im.edge_share(20 + 0.5 * ordinary), im.edge_share(ordinary))
+    noise = im.edge_share(rng.standard_normal((4, 1, 128, 128)))  # near (1 + log 10)/10
+    np.testing.assert_allclose(noise, 0.37, atol=0.05)
+    even = np.stack([3.0 * np.arange(41) + np.zeros((41, 1)), np.full((41, 41), 7.0)])[:, None]
+    np.testing.assert_allclose(im.edge_share(even), 0.1)
+
+
 # --- sets of images -------------------------------------------------------------------------------
 
 

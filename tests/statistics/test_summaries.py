@@ -6,7 +6,7 @@ import pytest
 
 from cartoonists.statistics.claims import Bootstrap
 from cartoonists.statistics.estimates import bootstrapped
-from cartoonists.statistics.summaries import compared_pairs, half_way_gap
+from cartoonists.statistics.summaries import compared_pairs, half_way_gap, turning_point
 from cartoonists.statistics.trust import trusted_whole
 
 
@@ -61,3 +61,22 @@ def test_half_way_counts_from_what_is_left_by_chance():
     columns = [np.array([share, share]) for share in shares]
     later = [np.array([share, share]) for share in (0.6, 0.7, 1.0)]
     assert half_way_gap(levels)(*later, *columns, axis=-1) == pytest.approx(1 / 3)
+
+
+def test_a_measure_turns_where_its_mean_first_reaches_the_reference():
+    levels = [-4.0, -2.0, 0.0, 2.0]
+    turn = turning_point(levels)
+
+    def of(*means):
+        return [mean + np.array([-1.0, 1.0]) for mean in means]
+
+    assert turn(*of(5, 8, 12, 9), *of(10), axis=-1) == pytest.approx(-1.0)
+    assert turn(*of(5, 4, 8, 12), *of(10), axis=-1) == pytest.approx(0 + 2 * 0.5)
+    assert turn(*of(11, 5, 5, 5), *of(10), axis=-1) == -4
+    assert turn(*of(5, 5, 5, 5), *of(10), axis=-1) == 2
+    two = [np.stack([column, column]) for column in (*of(5, 8, 12, 9), *of(10))]
+    np.testing.assert_allclose(turn(*two, axis=-1), [-1.0, -1.0])
+    rng = np.random.default_rng(0)
+    noisy = [mean + rng.standard_normal(200) for mean in (5, 8, 12, 9, 10)]
+    found = bootstrapped(turn, *noisy).interval(Bootstrap(resamples=200))
+    assert found.low < -1 < found.high and found.high - found.low < 0.5

@@ -10,6 +10,7 @@ import pandas as pd
 from cartoonists.images.pictures import (
     codec_sizes,
     distinct_colours,
+    edge_share,
     enough_for_frechet,
     frechet_distance,
     gradient_energy,
@@ -31,7 +32,8 @@ def image_measures(images: np.ndarray) -> pd.DataFrame:
 
     ``png_bytes``; ``gradient_energy`` (grey levels a pixel); ``fine_power`` (squared grey levels),
     the mean power of the rings at `FINE` cycles a pixel and above; ``distinct_colours`` among 16
-    levels a channel; ``total_variation`` (grey levels).
+    levels a channel; ``edge_share``, of the squared gradients in the strongest tenth of them;
+    ``total_variation`` (grey levels).
     """
     frequencies, power = radial_power_spectrum(images)
     return pd.DataFrame(
@@ -40,6 +42,7 @@ def image_measures(images: np.ndarray) -> pd.DataFrame:
             "gradient_energy": gradient_energy(images),
             "fine_power": power[:, frequencies >= FINE].mean(axis=1),
             "distinct_colours": distinct_colours(images, COARSE_LEVELS),
+            "edge_share": edge_share(images),
             "total_variation": total_variation(images),
         }
     )

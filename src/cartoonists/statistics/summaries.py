@@ -70,6 +70,32 @@ def half_way_gap(levels: Sequence[float]) -> Callable:
     return gap
 
 
+def turning_point(levels: Sequence[float]) -> Callable:
+    """A statistic of a measure at these rising λ: where its mean first reaches that of a reference.
+
+    Of ``len(levels) + 1`` columns, a value a sample, the reference last.  Between two λ the ratio
+    of means is interpolated; where the first already reaches 1 it is the first λ, and where none
+    does the last.
+    """
+
+    def turn(*columns: np.ndarray, axis: int) -> np.ndarray:
+        means = np.stack([np.mean(column, axis=axis) for column in columns], axis=-1)
+        ratios = np.maximum.accumulate(means[..., :-1] / means[..., -1:], axis=-1)
+        rows = ratios.reshape(-1, len(levels))
+        found = np.array([_first_at_one(row, levels) for row in rows])
+        return found.reshape(means.shape[:-1])
+
+    return turn
+
+
+def _first_at_one(rising: np.ndarray, levels: Sequence[float]) -> float:
+    i = int(np.searchsorted(rising, 1.0))
+    if i in (0, len(levels)):
+        return float(levels[min(i, len(levels) - 1)])
+    part = (1 - rising[i - 1]) / (rising[i] - rising[i - 1])
+    return float(levels[i - 1] + part * (levels[i] - levels[i - 1]))
+
+
 def bound_gains(table: pd.DataFrame, of_ordinary: str = "tracked") -> pd.DataFrame:
     """IWAE of HD minus *tracked*, or *iwae*, of the ordinary sample, columns as those of `gains`.
 
