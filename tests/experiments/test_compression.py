@@ -42,7 +42,7 @@ def test_data_are_measured_at_their_noised_grey_levels(model):
 
 def test_samples_keep_the_density_of_their_own_seed_and_switch(model):
     pairs = high_density_pairs(model, [-2.0, 2.0], range(6), base_steps=20, steps=20)
-    densities = pair_log_densities(model, pairs, FlowSettings(steps=10))
+    densities = pair_log_densities(model, pairs, pairs.denoised(model), FlowSettings(steps=10))
     images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
     found = {"seeds": np.arange(4), "switch_logsnr": np.array([-2.0, 2.0]), "images": images[:, :4]}
     shuffled = densities.sample(frac=1, random_state=0)

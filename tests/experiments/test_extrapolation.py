@@ -18,9 +18,9 @@ from cartoonists.experiments.extrapolation import (
     network_of_arrays,
     score_errors,
     shrink_images,
-    with_noise,
 )
 from cartoonists.experiments.extrapolation_synthetic import judge_synthetic
+from cartoonists.experiments.noise import with_noise
 from cartoonists.experiments.tiny import WhitenedNetwork, train_eps
 from cartoonists.images.data import PixelScaling
 from cartoonists.images.synthetic import SyntheticSettings, synthetic_model

@@ -16,7 +16,10 @@ from cartoonists.experiments.high_density import (
     pair_bounds,
     pair_log_densities,
 )
+from cartoonists.experiments.noise import equal_noise
 from cartoonists.paths.numerics import Numerics
+from cartoonists.paths.schedules import VP
+from cartoonists.paths.scores import Gaussian
 from cartoonists.statistics.summaries import bound_gains, gains
 
 
@@ -48,21 +51,65 @@ def test_every_branch_starts_on_the_base_path():
     assert (pairs.high_density[0] - pairs.high_density[1]).abs().max() > 0.1
 
 
-def test_gain_on_a_gaussian_is_what_the_hd_ode_promises():
-    """There the HD-ODE ends in the mode of p(x_0|x_t), so both log-densities are known."""
+def at_equal_noise(target, pairs):
+    """True log-densities ``[k + 1, n]`` of samples of a Gaussian, with the noise of their seed."""
+    ends = (pairs.ordinary, *pairs.high_density)
+    return torch.stack([target.log_prob(equal_noise(x, target, pairs.seeds)) for x in ends])
+
+
+def test_gain_at_equal_noise_on_a_gaussian_is_that_of_the_two_images():
+    """Denoised they are E[x_0|x_end] and E[x_0|x_t], the second by the HD-ODE, exact there.
+
+    Their coordinates have the variances α² V²/(α² V + σ²) at the end and at t; the noise, the same
+    for both, drops out of the mean, and with it the D/2 nats that it gives a sample without noise.
+    """
+    schedule, variances = VP(), torch.logspace(-8, 0.5, 36, dtype=torch.float64)
+    target = Gaussian(torch.zeros(36), variances, schedule)
+    switch, n = -2.0, 3000
+    pairs = high_density_pairs(target, [switch], range(n), base_steps=20, steps=80)
+    ordinary, high = at_equal_noise(target, pairs)
+
+    def image_variance(logsnr):
+        scaled = schedule.alpha(logsnr) ** 2 * variances
+        return scaled * variances / (scaled + schedule.sigma2(logsnr))
+
+    alpha2 = schedule.alpha(schedule.logsnr_max) ** 2
+    lost = image_variance(schedule.logsnr_max) - image_variance(switch)
+    expected = 0.5 * (alpha2 * lost / (alpha2 * variances + schedule.sigma2(10.0))).sum().item()
+    gain = high - ordinary
+    error = gain.std().item() / n**0.5
+    assert gain.mean().item() == pytest.approx(expected, abs=4 * error) and error < 0.02 * expected
+    unequal = target.log_prob(pairs.high_density[0]) - target.log_prob(pairs.ordinary)
+    assert unequal.mean() > expected + 5  # what the noise of the ordinary samples alone costs
+
+
+def test_both_samples_of_a_seed_get_the_same_noise():
+    _, target = gaussian_images()
+    pairs = high_density_pairs(target, [-2.0, 2.0], [4, 9], base_steps=20, steps=40)
+    clean = pairs.denoised(target)
+    ends = (pairs.ordinary, *pairs.high_density)
+    noise = [equal_noise(x, target, [4, 9]) - target.schedule.alpha(10.0) * c
+             for x, c in zip(ends, clean, strict=True)]  # fmt: skip
+    torch.testing.assert_close(noise[1], noise[0])
+    torch.testing.assert_close(noise[2], noise[0])
+    alone = high_density_pairs(target, [-2.0, 2.0], [9], base_steps=20, steps=40)
+    torch.testing.assert_close(equal_noise(alone.ordinary, target, [9])[0] - noise[0][1],
+                               target.schedule.alpha(10.0) * clean[0, 1])  # fmt: skip
+
+
+def test_log_densities_of_pairs_are_those_at_equal_noise():
     model, target = gaussian_images()
     seeds = range(24)
     pairs = high_density_pairs(model, [-2.0, 2.0], seeds, base_steps=40, steps=80)
-    table = pair_log_densities(model, pairs, FlowSettings(steps=30))
-    ends = torch.cat([pairs.ordinary, *pairs.high_density])
-    true = target.log_prob(ends)
+    table = pair_log_densities(model, pairs, pairs.denoised(model), FlowSettings(steps=30))
+    true = at_equal_noise(target, pairs).flatten()
     np.testing.assert_allclose(table["log_density_nats"], true, atol=0.05)
     error = np.abs(table["log_density_nats"] - true.numpy())
     assert (error < table["error_nats"] + 1e-3).mean() > 0.9  # halving the steps tells the error
     difference = gains(table)
     assert list(difference.columns) == [-2.0, 2.0] and list(difference.index) == list(seeds)
     np.testing.assert_allclose(difference[2.0], true[48:] - true[:24], atol=0.05)
-    assert (difference > 0).to_numpy().all()
+    assert (difference[-2.0] > 0).all()
     assert difference[-2.0].mean() > difference[2.0].mean()
     bits = -(true.numpy() - 36 * np.log(256 * 0.25)) / (36 * np.log(2))
     np.testing.assert_allclose(table["bits_per_dim"], bits, atol=0.01)
@@ -74,10 +121,12 @@ def test_bounds_of_a_gaussian_are_its_log_density():
     _, target = gaussian_images()
     pairs = high_density_pairs(target, [-2.0, 0.0, 2.0], range(7, 13), base_steps=40, steps=80)
     settings = BoundSettings(n_pairs=4, switch_logsnr=[-3.0, 3.0], paths=2)
-    table = pair_bounds(target, pairs, settings, first_seed=7, base_steps=40)
+    clean = pairs.denoised(target)
+    table = pair_bounds(target, pairs, clean, settings, first_seed=7, base_steps=40)
     assert table["seed"].tolist() == 3 * [7, 8, 9, 10]
     assert table["switch_logsnr"].dropna().tolist() == 4 * [-2.0] + 4 * [2.0]
-    ends = [pairs.ordinary, pairs.high_density[0], pairs.high_density[2]]
+    noisy = [equal_noise(x, target, pairs.seeds) for x in pairs.high_density]
+    ends = [pairs.ordinary, noisy[0], noisy[2]]  # ordinary samples as the chain ended
     true = target.log_prob(torch.cat([x[:4] for x in ends])).numpy()
     np.testing.assert_allclose(table["iwae_log_density_nats"], true, atol=1e-8)
     np.testing.assert_allclose(table["elbo_log_density_nats"], true, atol=1e-8)
@@ -92,15 +141,18 @@ def test_bounds_lie_below_the_density_and_prove_the_gain_of_a_mixture():
     target = mixture(32)
     pairs = high_density_pairs(target, [-1.0], range(24), base_steps=24, steps=40)
     settings = BoundSettings(n_pairs=24, switch_logsnr=[-1.0], paths=3)
-    table = pair_bounds(target, pairs, settings, first_seed=0, base_steps=24)
+    clean = pairs.denoised(target)
+    table = pair_bounds(target, pairs, clean, settings, first_seed=0, base_steps=24)
     assert (table["elbo_log_density_nats"] <= table["iwae_log_density_nats"]).all()
     assert table["elbo_error_nats"].gt(0).all()
-    true = target.log_prob(torch.cat([pairs.ordinary, pairs.high_density[0]])).numpy()
+    noisy = equal_noise(pairs.high_density[0], target, pairs.seeds)
+    true = target.log_prob(torch.cat([pairs.ordinary, noisy])).numpy()
     table["tracked_log_density_nats"] = [*pairs.tracked.numpy(), *24 * [np.nan]]
     gain = bound_gains(table)[pairs.switch_logsnr[0]]
     assert 0 < gain.mean() < (true[24:] - true[:24]).mean()
-    late = pair_bounds(target, pairs, BoundSettings(2, [-1.0], 1), first_seed=0, base_steps=24)
-    behind = pair_bounds(target, pairs, settings, first_seed=-24, base_steps=24)
+    two = BoundSettings(2, [-1.0], 1)
+    late = pair_bounds(target, pairs, clean, two, first_seed=0, base_steps=24)
+    behind = pair_bounds(target, pairs, clean, settings, first_seed=-24, base_steps=24)
     assert len(late) == 4 and len(behind) == 0
     keys = ["seed", "sample", "switch_logsnr"]
     assert table.merge(behind, how="left", on=keys)["elbo_error_nats_y"].isna().all()

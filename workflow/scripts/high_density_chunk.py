@@ -31,19 +31,22 @@ with job(snakemake) as record:
             steps=params.settings["steps"],
             posterior=stein,
         )
-        densities = pair_log_densities(model, pairs, flow, stein)
+        clean = pairs.denoised(model)
+        densities = pair_log_densities(model, pairs, clean, flow, stein)
         bounded = pair_bounds(
             model,
             pairs,
+            clean,
             bounds,
             first_seed=params.first_seed,
             base_steps=params.base_steps,
             posterior=stein,
         )
-        return pairs, densities.merge(bounded, how="left", on=["seed", "sample", "switch_logsnr"])
+        table = densities.merge(bounded, how="left", on=["seed", "sample", "switch_logsnr"])
+        return pairs, clean, table
 
-    (pairs, densities), stopped = without_stopped(measured, range(*params.seeds))
-    images = np.stack([model.finish(x).numpy() for x in (pairs.ordinary, *pairs.high_density)])
+    (pairs, clean, densities), stopped = without_stopped(measured, range(*params.seeds))
+    images = np.stack([model.picture(x).numpy() for x in clean])
     measures = image_measures(images.reshape(-1, *images.shape[2:]))
     table = with_stopped(pd.concat([densities, measures], axis=1), stopped)
     write_table(snakemake.output.table, table, record | {"stopped": stopped})

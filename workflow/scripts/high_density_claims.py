@@ -11,7 +11,7 @@ from cartoonists.statistics.estimates import (
     ratio_of_means,
     share,
 )
-from cartoonists.statistics.summaries import bound_gains, compared_pairs
+from cartoonists.statistics.summaries import bound_gains, compared_pairs, turning_point
 from cartoonists.statistics.trust import UNTRUSTED, trusted
 
 
@@ -43,15 +43,36 @@ def bounds(measured: Measurements, model: str, table: pd.DataFrame, artifact: st
         measured.add("hd-bounds", found, artifact, model=model, condition=where)
 
 
+def by_switch(table: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, pd.Series]:
+    """A measure of the HD samples, a row a seed and a column a switch, and of the ordinary ones."""
+    ordinary = table[table["sample"] == "ordinary"].set_index("seed")[measure]
+    branch = table[table["sample"] == "high-density"]
+    values = branch.pivot(index="seed", columns="switch_logsnr", values=measure).dropna()
+    return values, ordinary.loc[values.index]
+
+
 def detail(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
     """Claim 7: gradient energy of HD images by that of ordinary ones."""
-    ordinary = table[table["sample"] == "ordinary"].set_index("seed")["gradient_energy"]
-    branch = table[table["sample"] == "high-density"]
-    values = branch.pivot(index="seed", columns="switch_logsnr", values="gradient_energy").dropna()
+    values, ordinary = by_switch(table, "gradient_energy")
     for switch in dict.fromkeys((min(values), min(values, key=abs))):
-        ratio = ratio_of_means(values[switch], ordinary.loc[values.index])
+        ratio = ratio_of_means(values[switch], ordinary)
         where = f"switch at λ = {switch:g}"
         measured.add("hd-less-detail", ratio, artifact, model=model, condition=where)
+
+
+def cartoons(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
+    """Claim 7: λ from which on edges hold more of the gradients than in ordinary images."""
+    values, ordinary = by_switch(table, "edge_share")
+    ratios = values.mean() / ordinary.mean()
+    if ratios.iloc[0] < 1 <= ratios.max():
+        turn = bootstrapped(turning_point(list(values)), *values.to_numpy().T, ordinary)
+        measured.add("cartoon-or-blur", turn, artifact, model=model)
+        return
+    why = (
+        f"HD / ordinary is {ratios.iloc[0]:.3g} at the first switch and {ratios.max():.3g} at most"
+    )
+    none = {"left_out": len(values), "why": f"it does not turn, {why}"}
+    measured.add("cartoon-or-blur", mean([]), artifact, model=model, **none)
 
 
 def diversity(measured: Measurements, model: str, artifact: str, confidence: float) -> None:
@@ -78,7 +99,7 @@ with job(snakemake) as record:
     measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
         artifact = f"results/{model}/high_density.csv"
-        for measure in (gains, bounds, detail, numerical_error):
+        for measure in (gains, bounds, detail, cartoons, numerical_error):
             measure(measured, model, pd.read_csv(artifact), artifact)
         sets = f"results/{model}/high_density_sets.csv"
         diversity(measured, model, sets, measured.bootstrap.confidence)

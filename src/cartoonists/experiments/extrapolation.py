@@ -20,6 +20,7 @@ from cartoonists.density.posterior import Posterior, mixture_table
 from cartoonists.density.sampling import sample_high_density, split_steps
 from cartoonists.density.stein import estimate_table, posterior_of
 from cartoonists.experiments.high_density import high_density_pairs
+from cartoonists.experiments.noise import with_noise
 from cartoonists.experiments.tiny import WhitenedNetwork
 from cartoonists.images.data import PixelScaling
 from cartoonists.images.measures import image_measures
@@ -200,13 +201,6 @@ def _table(model: ScoreModel, truth: Truth) -> Posterior:
         return mixture_table(model, TABLE_POINTS, TABLE_SAMPLES)
     pilots = range(PILOT_SEED, PILOT_SEED + TABLE_SAMPLES)
     return estimate_table(model, pilots, truth.mixture.basis, TABLE_POINTS)
-
-
-def with_noise(clean: Tensor, model: ScoreModel, seeds: Sequence[int]) -> Tensor:
-    """α x_0 + σ ε at logsnr_max, with an ε that depends on the seed alone."""
-    schedule = model.schedule
-    alpha, sigma = schedule.alpha(schedule.logsnr_max), schedule.sigma(schedule.logsnr_max)
-    return alpha * clean + sigma * Streams(seeds, "equal noise").normal(model.shape)
 
 
 def _measured(clean: Tensor, images: np.ndarray, scaling: PixelScaling) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from cartoonists.density.likelihood import bits_per_dim, elbo
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.sampling import follow_high_density, split_steps
 from cartoonists.density.tracking import reverse_sde_path
+from cartoonists.experiments.noise import with_noise
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import uniform_grid
@@ -26,6 +27,8 @@ class HighDensityPairs:
 
     ``ordinary`` ``[n, *shape]`` ends the base path of the reverse SDE; ``tracked`` ``[n]`` is its
     path ratio in nats; ``high_density`` ``[k, n, *shape]`` left that path at ``switch_logsnr[k]``.
+    The ordinary samples carry the noise of logsnr_max, the HD samples next to none: what is
+    compared is `denoised` first.
     """
 
     seeds: Sequence[int]
@@ -33,6 +36,11 @@ class HighDensityPairs:
     ordinary: Tensor
     tracked: Tensor
     high_density: Tensor
+
+    def denoised(self, model: ScoreModel) -> Tensor:
+        """All samples denoised once, ``[k + 1, n, *shape]``, the ordinary ones first."""
+        ends = (self.ordinary, *self.high_density)
+        return torch.stack([model.denoise(x, model.schedule.logsnr_max) for x in ends])
 
 
 def on_grid(grid: Sequence[float], switches: Sequence[float]) -> list[float]:
@@ -99,10 +107,15 @@ def high_density_pairs(
 def pair_log_densities(
     model: ImageModel,
     pairs: HighDensityPairs,
+    clean: Tensor,
     settings: FlowSettings,
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
-    """Log-densities of all samples of the pairs by the same estimator, a row per sample.
+    """Log-densities of all samples of the pairs at equal noise, by one estimator, a row a sample.
+
+    ``clean`` are the samples `HighDensityPairs.denoised`.  Each gets the noise of its seed at
+    logsnr_max, the same for every sample of that seed, so that what its log-density is compared by
+    is the image alone.  The tracked value is of the ordinary sample with the noise it ended with.
 
     Columns: ``seed``, ``sample`` (*ordinary* or *high-density*), ``switch_logsnr`` (empty for
     ordinary samples), ``dimensions``, ``log_density_nats`` and ``bits_per_dim`` by the PF-ODE,
@@ -111,7 +124,8 @@ def pair_log_densities(
     """
 
     def rows(sample: str, switch: float, x: Tensor) -> pd.DataFrame:
-        flow = flow_log_density(model, x, pairs.seeds, settings, posterior)
+        noisy = with_noise(x, model, pairs.seeds)
+        flow = flow_log_density(model, noisy, pairs.seeds, settings, posterior)
         bits = bits_per_dim(flow.log_density, model.dimensions, model.log_pixels_per_unit)
         return pd.DataFrame(
             {
@@ -125,9 +139,9 @@ def pair_log_densities(
             }
         )
 
-    parts = [rows("ordinary", float("nan"), pairs.ordinary)]
+    parts = [rows("ordinary", float("nan"), clean[0])]
     parts[0]["tracked_log_density_nats"] = pairs.tracked
-    for switch, x in zip(pairs.switch_logsnr, pairs.high_density, strict=True):
+    for switch, x in zip(pairs.switch_logsnr, clean[1:], strict=True):
         parts.append(rows("high-density", switch, x))
     return pd.concat(parts, ignore_index=True)
 
@@ -147,6 +161,7 @@ class BoundSettings:
 def pair_bounds(
     model: ScoreModel,
     pairs: HighDensityPairs,
+    clean: Tensor,
     settings: BoundSettings,
     *,
     first_seed: int,
@@ -157,9 +172,11 @@ def pair_bounds(
 
     ELBO and IWAE hold for any point, so for HD samples too.  From above only samples of the chain
     are bounded, by their tracked r in the mean: ``E IWAE(HD) > E r(ordinary)`` proves that HD
-    samples are the denser ones under p^N.  The grid is the base path's; seeds from ``first_seed``
-    + n_pairs on are left out.  Keys ``seed``, ``sample`` and ``switch_logsnr`` as in
-    `pair_log_densities`; ``elbo_error_nats`` by step halving, though the bounds hold at any step.
+    samples are the denser ones under p^N.  So the ordinary samples are bounded as they ended, and
+    the HD samples (of ``clean``, see `pair_log_densities`) with as much noise, that of their seeds.
+    The grid is the base path's; seeds from ``first_seed`` + n_pairs on are left out.  Keys
+    ``seed``, ``sample`` and ``switch_logsnr`` as in `pair_log_densities`; ``elbo_error_nats`` by
+    step halving, though the bounds hold at any step.
     """
     schedule = model.schedule
     grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, base_steps)
@@ -171,7 +188,8 @@ def pair_bounds(
     }
     kinds = [("ordinary", float("nan"), pairs.ordinary)]
     for i in sorted(nearest):
-        kinds.append(("high-density", pairs.switch_logsnr[i], pairs.high_density[i]))
+        noisy = with_noise(clean[i + 1], model, pairs.seeds)
+        kinds.append(("high-density", pairs.switch_logsnr[i], noisy))
     parts = []
     for sample, switch, x in kinds if chosen else ():
         found = elbo(

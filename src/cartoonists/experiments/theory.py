@@ -11,6 +11,7 @@ from tqdm import tqdm
 from cartoonists.density.likelihood import sample_ode
 from cartoonists.density.sampling import sample_high_density
 from cartoonists.density.tracking import reverse_sde_path, track_reverse_sde
+from cartoonists.experiments.noise import equal_noise
 from cartoonists.paths.schedules import VP, NoiseSchedule, uniform_grid
 from cartoonists.paths.scores import Gaussian, GaussianMixture
 
@@ -105,7 +106,8 @@ def high_density_gains(
 ) -> pd.DataFrame:
     """True log-densities of HD samples and of ordinary samples that start at the same x_t.
 
-    One row a sample and switch point; both are exact, for the density is known.
+    One row a sample and switch point; both are exact, for the density is known, and at
+    `equal_noise`.
     """
     schedule = settings.schedule
     tables = []
@@ -129,8 +131,10 @@ def high_density_gains(
                 "dimensions": dimensions,
                 "switch_logsnr": switch,
                 "seed": settings.seeds,
-                "log_density_nats": target.log_prob(high.x),
-                "ordinary_log_density_nats": target.log_prob(ordinary.x),
+                "log_density_nats": target.log_prob(equal_noise(high.x, target, settings.seeds)),
+                "ordinary_log_density_nats": target.log_prob(
+                    equal_noise(ordinary.x, target, settings.seeds)
+                ),
             }
             tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)

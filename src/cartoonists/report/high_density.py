@@ -28,6 +28,7 @@ DETAIL = {
     "fine_power": "power of fine waves",
     "png_bytes": "PNG bytes",
     "distinct_colours": "distinct colours",
+    "edge_share": "energy in the strongest tenth of gradients",
 }
 DIVERSITY = {
     "mean_pairwise_distance": "mean pairwise distance\n[feature units]",
@@ -45,6 +46,7 @@ def _ramp(n: int) -> list:
 def image_grid(found: Mapping[str, np.ndarray], table: pd.DataFrame, title: str) -> Figure:
     """Images by switch point, ordinary samples first; log-density and PNG bytes under each.
 
+    The log-density is that of the image shown with the noise of its seed at the largest λ.
     ``found`` holds ``images [k + 1, n, c, h, w]``, ``seeds`` and ``switch_logsnr``; ``table`` the
     rows of the same samples.
     """
@@ -60,7 +62,7 @@ def image_grid(found: Mapping[str, np.ndarray], table: pd.DataFrame, title: str)
         for axis, image, row in zip(axes[i], images[i], rows, strict=True):
             _picture(axis, image, row)
         axes[i, 0].set_ylabel(name, rotation=0, ha="right", va="center")
-    figure.suptitle(f"{title}: log-density [nats/dim], PNG [bytes]")
+    figure.suptitle(f"{title}: log-density at equal noise [nats/dim], PNG [bytes]")
     return figure
 
 
@@ -92,7 +94,7 @@ def low_to_high(models: Mapping[str, tuple[Mapping[str, np.ndarray], pd.DataFram
             axis.set_xlabel(f"{rows[i]['log_density_nats'] / rows[i]['dimensions']:.2f}")
         for axis in line[len(order) :]:
             axis.set_axis_off()
-    figure.supxlabel("log-density [nats/dim]", fontsize=9)
+    figure.supxlabel("log-density at equal noise [nats/dim]", fontsize=9)
     return figure
 
 
@@ -107,7 +109,7 @@ def _picture(axis: Axes, image: np.ndarray, row: pd.Series) -> None:
 
 
 def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
-    """Gain of HD over ordinary samples in nats, and the share of pairs in which HD is higher."""
+    """Gain of HD over ordinary samples at equal noise, and the share of pairs with HD higher."""
     figure, axes = panels(tables, 2, sharex="col")
     for column, table in zip(axes.T, tables.values(), strict=True):
         values = gains(table)
@@ -120,13 +122,12 @@ def gain_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
         label = "IWAE of HD - tracked, mean"
         with_bars(column[0], list(bounds), found, fmt="s", color="C1", label=label)
         column[0].axhline(0, color="0.3", linewidth=0.8)
-        column[0].axhline(table["dimensions"].iloc[0] / 2, color="0.3", linestyle=":")
         shares = [bootstrap.mean((values[s].dropna() > 0).astype(float)) for s in switches]
         with_bars(column[1], switches, shares, marker="o")
         column[1].axhline(0.5, color="0.3", linewidth=0.8)
         column[1].set_ylim(-0.05, 1.05)
         column[1].set_xlabel(SWITCH)
-    axes[0, 0].set_ylabel("log-density, HD - ordinary\n[nats]")
+    axes[0, 0].set_ylabel("log-density, HD - ordinary\nat equal noise [nats]")
     legend_above(figure, axes[0, 0])
     axes[1, 0].set_ylabel("share of pairs,\nHD higher")
     return figure
@@ -149,7 +150,7 @@ def detail_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
     """Measures of detail of HD samples relative to ordinary ones against the switch point."""
     figure, axes = panels(tables, height=2.8)
     for axis, table in zip(axes[0], tables.values(), strict=True):
-        for marker, (measure, label) in zip("osD^", DETAIL.items(), strict=True):
+        for marker, (measure, label) in zip("osD^v", DETAIL.items(), strict=True):
             found = ratio_of_means(table, measure, bootstrap)
             with_bars(axis, list(found), list(found.values()), marker=marker, label=label)
         axis.axhline(1, color="0.3", linewidth=0.8)
