@@ -238,7 +238,7 @@ def test_edge_share_is_kept_by_a_cartoon_and_lost_by_blur(rng):
         assert (im.gradient_energy(images) < im.gradient_energy(ordinary)).all()
     np.testing.assert_allclose(im.edge_share(cartoon), 1)
     assert (im.edge_share(ordinary) < 0.97).all()
-    assert (im.edge_share(blurred) < 0.8 * im.edge_share(ordinary)).all()
+    assert (im.edge_share(blurred) < 0.9 * im.edge_share(ordinary)).all()
     np.testing.assert_allclose(im.edge_share(20 + 0.5 * ordinary), im.edge_share(ordinary))
     noise = im.edge_share(rng.standard_normal((4, 1, 128, 128)))  # near (1 + log 10)/10
     np.testing.assert_allclose(noise, 0.37, atol=0.05)
