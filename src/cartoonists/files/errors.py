@@ -18,3 +18,7 @@ def one_line(text: str) -> str:
     words = "".join(c if c.isprintable() else " " for c in text).split()
     cut = " ".join(w if len(w) <= LONGEST_WORD else f"{w[:LONGEST_WORD]}..." for w in words)
     return cut if len(cut) <= LONGEST_LINE else f"{cut[:LONGEST_LINE]}..."
+
+
+class DataError(ValueError):
+    """A data file is missing, damaged or not what its format promises."""

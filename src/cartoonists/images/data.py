@@ -1,40 +1,36 @@
 """Image data: where it is, loaders that refuse damaged files, and the map to model space."""
 
-import gzip
-import io
-import math
-import os
-import shutil
-import struct
-import tarfile
-import tempfile
+import hashlib
+import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cartoonists.files.errors import DataError
 from cartoonists.files.resources import file_sha256, registry, resources_dir, verified
+from cartoonists.images.archives import unpack_tar
+from cartoonists.images.idx import read_idx
+from cartoonists.images.sheets import read_sheet
 
 CIFAR_RECORD = 1 + 3 * 32 * 32  # one label byte and three colour planes
 CIFAR_FOLDER = "cifar-10-batches-bin"
-IDX_UINT8 = 0x08
-IDX_MAX_BYTES = 2**30  # no IDX file here is larger; Fashion-MNIST's largest holds 47 MB
-GZIP_MAX_RATIO = 1032  # what deflate can reach at most
-CHUNK = 2**20
+CHEST_XRAY_FILE = "pneumoniamnist.npz"
+SKIN_TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
 SPLITS = ("train", "test")
 FULL_COUNT = {
     ("fashion-mnist", "train"): 60_000,
     ("fashion-mnist", "test"): 10_000,
     ("cifar10", "train"): 50_000,
     ("cifar10", "test"): 10_000,
+    ("chest-xray", "train"): 4_708,
+    ("chest-xray", "test"): 624,
+    ("emoji", "train"): 3_323,
+    ("emoji", "test"): 463,
 }
-
-
-class DataError(ValueError):
-    """A data file is missing, damaged or not what its format promises."""
 
 
 @dataclass(frozen=True)
@@ -93,57 +89,6 @@ class PixelScaling:
         """``log |d pixel/dx|`` in nats, summed over the dimensions of one image."""
         per_channel = sum(float(np.log(256.0 * s)) for s in self.std)
         return per_channel * shape[1] * shape[2]
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes (LeCun's format), gzip-compressed or not.
-
-    No more is read than the header promises, and no more is promised than the file can hold, so a
-    false header or an endless stream costs neither time nor memory.  Raises DataError where the
-    file is missing, is not IDX, or its size disagrees with its header.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as raw:
-            size = os.fstat(raw.fileno()).st_size
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if not packed:
-                return _read_idx_stream(raw, path, size)
-            with gzip.GzipFile(fileobj=raw) as stream:
-                return _read_idx_stream(stream, path, size * GZIP_MAX_RATIO)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-
-
-def _read_idx_stream(stream: io.BufferedIOBase, path: Path, most: int) -> np.ndarray:
-    start = _take(stream, 4)
-    if len(start) < 4 or start[:2] != b"\0\0" or start[2] != IDX_UINT8:
-        raise DataError(f"{path}: not an IDX file of unsigned bytes")
-    rank = start[3]
-    dimensions = _take(stream, 4 * rank) if 1 <= rank <= 4 else bytearray()
-    if not dimensions or len(dimensions) < 4 * rank:
-        raise DataError(f"{path}: IDX header is damaged (rank {rank}; allowed 1 to 4)")
-    shape = struct.unpack(f">{rank}I", dimensions)
-    expected = math.prod(shape)
-    if expected > min(most, IDX_MAX_BYTES):
-        raise DataError(
-            f"{path}: its header {shape} promises {expected} bytes, "
-            f"at most {min(most, IDX_MAX_BYTES)} can be there"
-        )
-    content = _take(stream, expected + 1)  # one more, to see that nothing follows
-    if len(content) != expected:
-        found = "more" if len(content) > expected else len(content)
-        raise DataError(f"{path}: its header {shape} promises {expected} bytes, {found} found")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _take(stream: io.BufferedIOBase, count: int) -> bytearray:
-    """Up to ``count`` bytes, in pieces, so that a false count allocates nothing."""
-    content = bytearray()
-    while len(content) < count and (part := stream.read(min(count - len(content), CHUNK))):
-        content += part
-    return content
 
 
 def load_fashion_mnist(folder: Path, split: str, allow_subset: bool = True) -> ImageSet:
@@ -218,21 +163,85 @@ def _cifar_records(folder: Path, name: str) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error})") from None
 
 
+def load_chest_xray(folder: Path, split: str, allow_subset: bool = True) -> ImageSet:
+    """Paediatric chest X-rays, 28×28 grey: PneumoniaMNIST of MedMNIST v2 (Yang et al., 2023).
+
+    Labels: 0 normal, 1 pneumonia.  ``allow_subset=False`` wants all 4,708 or 624 images.  Raises
+    DataError.
+    """
+    path = Path(folder) / CHEST_XRAY_FILE
+    try:
+        with np.load(_inside(path, Path(folder)), allow_pickle=False) as content:
+            images = content[f"{_checked_split(split)}_images"]
+            labels = content[f"{split}_labels"].reshape(-1)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if images.dtype != np.uint8 or images.shape[1:] != (28, 28) or len(labels) != len(images):
+        raise DataError(
+            f"{path}: {images.dtype} images of shape {images.shape} and {len(labels)} labels, "
+            "allowed uint8 (n, 28, 28) and n labels"
+        )
+    _check_count(len(images), "chest-xray", split, folder, allow_subset)
+    return ImageSet(images[:, None], _checked_labels(labels, path))
+
+
+def load_emoji(folder: Path, split: str, allow_subset: bool = True) -> ImageSet:
+    """Emoji as Twitter draws them, 32×32 colour on white; all labels are 0.  Raises DataError.
+
+    From 64×64 PNG files whose names are code points, reduced by averaging 2×2.  Drawings that
+    differ by skin tone alone stay together: the SHA-256 of the code points without it decides the
+    split (first byte below 32: test) and the order.
+    """
+    chosen = {True: "test", False: "train"}
+    drawings = {file: _emoji_digest(file.stem) for file in Path(folder).glob("*.png")}
+    wanted = _checked_split(split)
+    files = [file for file, key in drawings.items() if chosen[key[0] < 32] == wanted]
+    _check_count(len(files), "emoji", split, folder, allow_subset)
+    ordered = sorted(files, key=lambda file: (drawings[file], file.name))
+    images = np.stack([_emoji(_inside(file, Path(folder))) for file in ordered])
+    return ImageSet(images, np.zeros(len(images), np.int64))
+
+
+def _emoji_digest(codes: str) -> bytes:
+    kept = [code for code in codes.split("-") if code not in SKIN_TONES and code != "fe0f"]
+    return hashlib.sha256("-".join(kept).encode()).digest()
+
+
+def _emoji(file: Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            if image.size != (64, 64):
+                raise ValueError(f"{image.size} pixels found, allowed (64, 64)")
+            drawn = image.convert("RGBA")
+    except Exception as error:  # PIL raises whatever damage leads to
+        raise DataError(f"{file}: cannot be read ({error})") from None
+    white = Image.new("RGBA", drawn.size, "white")
+    white.alpha_composite(drawn)
+    return np.asarray(white.convert("RGB").reduce(2)).transpose(2, 0, 1)
+
+
 def _checked_labels(labels: np.ndarray, source: Path) -> np.ndarray:
     if labels.size and labels.max() > 9:
         raise DataError(f"{source}: label {labels.max()} found, allowed 0 to 9")
     return labels.astype(np.int64)
 
 
-LOADERS = {"fashion-mnist": load_fashion_mnist, "cifar10": load_cifar10}
+LOADERS = {
+    "fashion-mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "chest-xray": load_chest_xray,
+    "emoji": load_emoji,
+}
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set's files, where a package may have put them, and its canonical address.
 
-    ``downloads`` maps each downloaded file's name to its SHA-256; ``archive`` names the one that
-    is unpacked into ``subfolder``.
+    ``downloads`` maps each downloaded file's name to its SHA-256 (without any, the data have to be
+    brought); ``archive`` names the one that is unpacked into ``subfolder``.
     """
 
     files: tuple[str, ...]
@@ -279,6 +288,15 @@ SOURCES = {
         archive="cifar-10-binary.tar.gz",
         subfolder=CIFAR_FOLDER,
     ),
+    "chest-xray": Source(
+        files=(CHEST_XRAY_FILE,), address="https://zenodo.org/records/10519652", downloads={}
+    ),
+    "emoji": Source(
+        files=("1f600.png", "1f636.png"),  # of 3,786
+        address="the npm package emoji-datasource-twitter 16.0.0",
+        downloads={},
+        subfolder="package/img/twitter/64",
+    ),
 }
 
 
@@ -304,6 +322,10 @@ def find_dataset(
     for installed in source.installed:
         if not _missing(source, installed):
             return installed
+    if not source.downloads:
+        raise DataError(
+            f"{name}: {', '.join(source.files)} missing; get {source.address} and name its folder"
+        )
     import pooch  # imported here: only a run without local data needs it
 
     cache = Path(cache) if cache is not None else Path(pooch.os_cache("cartoonists"))
@@ -371,52 +393,12 @@ def _fetch(url: str, digest: str, file: Path) -> str:
     return ""
 
 
-def unpack_tar(archive: Path, target: Path, subfolder: str, files: tuple[str, ...]) -> None:
-    """Unpack ``subfolder/file`` for each wanted file into ``target``, all of them or none.
-
-    Members that leave the folder, links, devices and members larger than a batch of CIFAR-10 are
-    refused with DataError, wanted or not.
-    """
-    wanted = {f"{subfolder}/{file}": file for file in files}
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as temporary:
-        try:
-            with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-                for member in tar:
-                    _check_member(archive, member)
-                    if member.name in wanted and (content := tar.extractfile(member)) is not None:
-                        with (Path(temporary) / wanted[member.name]).open("wb") as out:
-                            shutil.copyfileobj(content, out)
-                while stream.read(CHUNK):  # to the end, where gzip's checksum is
-                    pass
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{archive}: cannot be unpacked ({error})") from None
-        missing = [file for file in files if not (Path(temporary) / file).is_file()]
-        if missing:
-            raise DataError(f"{archive}: {', '.join(missing)} missing in it")
-        (target / subfolder).mkdir(exist_ok=True)
-        for file in files:
-            os.replace(Path(temporary) / file, target / subfolder / file)
-
-
-def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise DataError(f"{archive}: member {member.name!r} leaves its folder")
-    if not (member.isreg() or member.isdir()):
-        raise DataError(f"{archive}: member {member.name!r} is a link or device, allowed are files")
-    if member.size > 10_000 * CIFAR_RECORD:
-        raise DataError(
-            f"{archive}: member {member.name!r} of {member.size} bytes, "
-            f"at most {10_000 * CIFAR_RECORD} allowed"
-        )
-
-
 def load_bundled_images(name: str) -> ImageSet:
-    """The bundled test images: 1,024 of Fashion-MNIST, 20 of CIFAR-10, the first of each test set.
+    """The bundled test images, the first of each test set.
 
-    Every file is checked against the registry.  Raises DataError for an unknown name, ResourceError
-    for a missing or altered file.
+    1,024 of Fashion-MNIST, 20 of CIFAR-10, 512 chest X-rays, 256 emoji.  Every file is checked
+    against the registry.  Raises DataError for an unknown name, ResourceError for a missing or
+    altered file.
     """
     if name == "fashion-mnist":
         folder = resources_dir() / "images" / name
@@ -428,6 +410,14 @@ def load_bundled_images(name: str) -> ImageSet:
         files = [verified(path) for path in sorted(paths)]
         labels = np.array([int(file.stem.rpartition("_")[2]) for file in files])
         return ImageSet(np.stack([_read_png(file) for file in files]), labels)
+    if name == "chest-xray":
+        labels = read_idx(verified(f"images/{name}/test-labels-idx1-ubyte.gz"))
+        return ImageSet(
+            read_sheet(verified(f"images/{name}/test.png"), 1, 28), labels.astype(np.int64)
+        )
+    if name == "emoji":
+        images = read_sheet(verified(f"images/{name}/test.png"), 3, 32)
+        return ImageSet(images, np.zeros(len(images), np.int64))
     raise DataError(f"bundled images: {name!r} found, allowed {', '.join(SOURCES)}")
 
 
