@@ -45,7 +45,7 @@ SOURCE = re.compile(
     r"bundled|trained|path(:.+)?|url:https?://.+\.safetensors|hf:[\w.-]+/[\w.-]+@[\w./-]+|python:.+:\w+"
 )
 FOLDER = "path:"  # before a data set that is a folder of images
-DATA_SETS = ("fashion-mnist", "cifar10")  # that need no place of one's own
+DATA_SETS = ("fashion-mnist", "cifar10", "chest-xray", "emoji")  # that need no place of one's own
 FID_IMAGES = 3 * 2048 // 2 + 1  # more than 1.5 a feature dimension (images.enough_for_frechet)
 LONGEST = 250  # characters of a word in a message; paths are long
 RESERVED = (

@@ -24,7 +24,7 @@ from cartoonists.images.own_data import held_out_images
 from cartoonists.models.checkpoints import CheckpointError, save_model
 from cartoonists.models.edm_models import save_edm
 from cartoonists.models.networks import PixelUNet
-from cartoonists.models.training import Recipe, train
+from cartoonists.models.training import Recipe, TrainingImages, train
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "workflow"))
@@ -253,11 +253,12 @@ def test_a_training_state_is_not_run_and_a_damaged_one_is_named(tmp_path, kind):
     else:
         torch.save({"step": 3}, state)
         state.write_bytes(state.read_bytes()[:-100])
-    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
-    scaling = PixelScaling((0.5,), (0.25,))
+    images = TrainingImages(
+        torch.zeros(4, 1, 8, 8, dtype=torch.uint8), PixelScaling((0.5,), (0.25,))
+    )
     recipe = Recipe("likelihood", 4, batch=2)
     with pytest.raises(ValueError, match="state.pt: no state of this training") as caught:
-        train(Line(), images, scaling, recipe, state, tmp_path / "loss.csv")
+        train(Line(), images, recipe, state, tmp_path / "loss.csv")
     one_line(caught)
     assert not trace.exists()
     pickle.loads(pickle.dumps(Bomb(trace))).close()

@@ -6,36 +6,46 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from cartoonists.files.artifacts import atomic
 from cartoonists.images.data import PixelScaling
+from cartoonists.images.packs import Packed
 
 LOSS_BINS = 10
+CHECK_EVERY = 20  # steps between two looks at the loss, each of which waits for a GPU
+DECAY = 0.25  # share of the budget over which the learning rate falls to zero
+LARGE = 2**40  # between the seeds of small and of large draws
+LEVELS = 4097  # points at which the weight is integrated, to draw λ by it
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run; the loss is ``E_λ w(λ) |ε - ε_θ(x_λ, λ)|²/D`` with λ uniform.
+    """One training run; the loss is ``∫ w(λ) E|ε - ε_θ(x_λ, λ)|²/D dλ`` up to a constant.
 
-    ``weighting``: *likelihood* has ``w = 1 + 8 sigmoid(1 - λ)``: 1 is the evidence lower bound
-    (Kingma & Gao, 2023); the rest speaks for the high noise, where the loss is a hundred times
-    smaller and errors cost the bound nothing, but make PF-ODE paths of saturated patches run away.
-    *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.
+    ``weighting``: *likelihood* has ``w = 1``, the evidence lower bound (Kingma & Gao, 2023);
+    *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.  λ is drawn with
+    density proportional to w, which has the expectation of uniform draws weighted by w and less
+    variance.  ``steps`` or ``minutes`` is the budget: the learning rate warms up, stays, and falls
+    linearly to zero over the last quarter of it.  ``lossy_below``: λ is drawn first, and up to this
+    level the image comes from the lossy copies (more images, whose loss drowns in the noise), above
+    it from the lossless ones; null is lossless ones alone.
     ``precision``: *bf16* runs the network under autocast (the weights stay float32), which pays on
-    processors that multiply bfloat16.  The learning rate warms up, stays, and falls linearly to
-    zero over the last quarter.
+    processors that multiply bfloat16.  Raises ValueError for what is none of these.
     """
 
     weighting: str
-    steps: int
+    steps: int | None = None
+    minutes: float | None = None
     batch: int = 64
     learning_rate: float = 1e-3
     warmup: int = 200
     ema_decay: float = 0.999
     flip: bool = False
+    lossy_below: float | None = None
     precision: str = "fp32"
     logsnr_min: float = -10.0
     logsnr_max: float = 10.0
@@ -47,136 +57,226 @@ class Recipe:
             if getattr(self, key) not in values:
                 found, names = getattr(self, key), " and ".join(map(repr, values))
                 raise ValueError(f"{key}: {found!r} found, allowed {names}")
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError(
+                f"steps, minutes: {self.steps} and {self.minutes} found, allowed one of the two"
+            )
 
     def weight(self, logsnr: Tensor) -> Tensor:
-        if self.weighting == "quality":
-            return torch.sigmoid(2 - logsnr)
-        return 1 + 8 * torch.sigmoid(1 - logsnr)
+        """Weight w(λ) of the loss."""
+        return torch.sigmoid(2 - logsnr) if self.weighting == "quality" else logsnr * 0 + 1
 
-    def rate(self, step: int) -> float:
-        """Learning rate at a step (warm-up, plateau, linear decay over the last quarter)."""
-        remaining = (self.steps - step) / max(1.0, 0.25 * self.steps)
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup, remaining)
+    def levels(self, points: Tensor) -> Tensor:
+        """Quantiles of λ at ``points`` in [0, 1), of the density proportional to the weight."""
+        grid = torch.linspace(self.logsnr_min, self.logsnr_max, LEVELS, dtype=torch.float64)
+        weight = self.weight(grid)
+        mass = torch.cumulative_trapezoid(weight, grid)
+        mass = torch.cat([mass.new_zeros(1), mass / mass[-1]])
+        return torch.from_numpy(np.interp(points.numpy(), mass.numpy(), grid.numpy())).float()
+
+    def share(self, step: int, seconds: float) -> float:
+        """Share of the budget that is spent after so many steps and seconds."""
+        if self.steps is not None:
+            return step / self.steps
+        return seconds / (60 * self.minutes) if self.minutes else 1.0
+
+    def rate(self, step: int, share: float) -> float:
+        """Learning rate at a step, ``share`` of the budget spent."""
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup, (1 - share) / DECAY)
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """uint8 images ``[n, c, h, w]`` to train on, their scaling, and lossy copies where there are.
+
+    ``lossy`` are more images, of nearly the same distribution, that compression has altered.
+    """
+
+    images: Tensor
+    scaling: PixelScaling
+    lossy: Tensor | None = None
+
+    @staticmethod
+    def of(images: np.ndarray, lossy: np.ndarray | None = None) -> "TrainingImages":
+        """From arrays; the scaling is that of the lossless images."""
+        others = None if lossy is None else torch.from_numpy(lossy)
+        return TrainingImages(torch.from_numpy(images.copy()), PixelScaling.of(images), others)
+
+    def to(self, device: str) -> "TrainingImages":
+        """The same images on a device."""
+        lossy = None if self.lossy is None else self.lossy.to(device)
+        return TrainingImages(self.images.to(device), self.scaling, lossy)
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ValueError where the recipe's rule and these images do not fit."""
+        if (recipe.lossy_below is None) != (self.lossy is None):
+            have = "no" if self.lossy is None else len(self.lossy)
+            allowed = "null" if self.lossy is None else "a level of λ"
+            raise ValueError(
+                f"lossy_below: {recipe.lossy_below} found, with {have} lossy images; "
+                f"allowed: {allowed} (packs may hold them)"
+            )
+
+    def batch(self, recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean images (model space), noise and λ of a step, from a generator of (seed, step)."""
+        device = self.images.device
+        # what is one number an image is drawn on the CPU, so that no step waits for a GPU
+        small = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        large = torch.Generator(device).manual_seed(recipe.seed * 1_000_003 + step + LARGE)
+        choose = torch.rand(recipe.batch, generator=small, dtype=torch.float64).to(device)
+        # low-discrepancy λ: one uniform offset, equally spaced points (Kingma et al., 2021)
+        points = torch.arange(recipe.batch) / recipe.batch + torch.rand(1, generator=small)
+        logsnr = recipe.levels(points % 1.0).to(device)
+        mirrored = (torch.rand(recipe.batch, generator=small) < 0.5).to(device)
+        pixels = self.images[(choose * len(self.images)).long()]
+        if self.lossy is not None and recipe.lossy_below is not None:
+            low = (logsnr <= recipe.lossy_below).view(-1, 1, 1, 1)
+            pixels = torch.where(low, self.lossy[(choose * len(self.lossy)).long()], pixels)
+        if recipe.flip:
+            pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+        noise = torch.rand(pixels.shape, generator=large, device=device)
+        x = self.scaling.from_pixels(pixels, noise).float()
+        return x, torch.randn(x.shape, generator=large, device=device), logsnr
+
+
+def images_for(packed: Packed, recipe: Recipe) -> TrainingImages:
+    """Training images of a pack; its lossy copies only where the recipe uses them."""
+    return TrainingImages.of(packed.train, None if recipe.lossy_below is None else packed.lossy)
+
+
+class Trainer:
+    """Network, moving average and optimiser of one training, on a device; one call a step.
+
+    ``compile`` runs the network by ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: TrainingImages,
+        recipe: Recipe,
+        device: str = "cpu",
+        compile: bool = False,
+    ):
+        images.check(recipe)
+        self.images, self.recipe = images.to(device), recipe
+        self.network = network.to(device).train()
+        self.average = copy.deepcopy(network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=0.0
+        )
+        self.forward = torch.compile(network) if compile else network
+        self.device_type = torch.device(device).type
+
+    def step(self, step: int, share: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Update network and average; returns the loss, and λ and squared error of each image."""
+        recipe = self.recipe
+        x, eps, logsnr = self.images.batch(recipe, step)
+        alpha, sigma = torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt()
+        view = (-1, 1, 1, 1)
+        noisy = alpha.view(view) * x + sigma.view(view) * eps
+        with torch.autocast(self.device_type, torch.bfloat16, recipe.precision == "bf16"):
+            error = self.forward(noisy, logsnr) - eps
+        per_sample = error.float().square().mean(dim=(1, 2, 3))
+        loss = per_sample.mean()  # weighted: λ is drawn by the weight
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate(step, share)
+        self.optimiser.step()
+        self._update_average(step)
+        return loss.detach(), logsnr, per_sample.detach()
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        decay = min(self.recipe.ema_decay, (1 + step) / (10 + step))
+        means: list[Tensor] = list(self.average.parameters())
+        values: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(means, values, 1 - decay)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the moving average of the network, and what it took."""
+
+    network: nn.Module
+    steps: int
+    seconds: float
 
 
 def train(
     network: nn.Module,
-    images: Tensor,
-    scaling: PixelScaling,
+    images: TrainingImages,
     recipe: Recipe,
     state_path: Path,
     log_path: Path,
     *,
     save_every_s: float = 120.0,
     device: str = "cpu",
-) -> nn.Module:
-    """Train on uint8 images ``[n, c, h, w]``; returns the exponential moving average.
+    compile: bool = False,
+) -> Trained:
+    """Train until the recipe's budget is spent; the network is the exponential moving average.
 
     Every batch is drawn from a generator seeded with (seed, step), so a run that was stopped and
     resumed from ``state_path`` sees the very batches of an undisturbed one.  ``log_path`` receives
-    a CSV: step and mean loss per λ bin since the last row.
+    a CSV: step and mean loss per λ bin since the last row.  Raises ValueError where recipe, images
+    and state do not fit, and FloatingPointError where the loss is not finite.
     """
-    network = network.to(device).train()
-    average = copy.deepcopy(network).eval().requires_grad_(False)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
-    state = _resume(state_path, recipe, network, average, optimiser)
-    step = state["step"]
+    trainer = Trainer(network, images, recipe, device, compile)
+    state = _resume(state_path, recipe, trainer)
+    step, begun = state["step"], time.monotonic() - state["seconds"]
     log = _LossLog(log_path, recipe, state)
     last_save = time.monotonic()
-    progress = tqdm(range(step, recipe.steps), initial=step, total=recipe.steps, desc="training")
-    for step in progress:
-        x, eps, logsnr = _batch(images, scaling, recipe, step, device)
-        alpha, sigma = torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt()
-        view = (-1, 1, 1, 1)
-        noisy = alpha.view(view) * x + sigma.view(view) * eps
-        with torch.autocast(torch.device(device).type, torch.bfloat16, recipe.precision == "bf16"):
-            error = network(noisy, logsnr) - eps
-        per_sample = error.float().square().mean(dim=(1, 2, 3))
-        loss = (recipe.weight(logsnr) * per_sample).mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"training: loss is {loss.item()} at step {step}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
-        optimiser.step()
-        _update_average(average, network, recipe.ema_decay, step)
-        log.add(step, logsnr, per_sample)
-        if time.monotonic() - last_save > save_every_s or step + 1 == recipe.steps:
-            _save(state_path, step + 1, recipe, network, average, optimiser, log)
-            last_save = time.monotonic()
-    return average
+
+    def save(loss: Tensor, seconds: float) -> None:
+        _check_finite(loss, step)
+        _save(state_path, step, seconds, recipe, trainer, log)
+
+    with tqdm(initial=step, total=recipe.steps, desc="training") as progress:
+        seconds = state["seconds"]
+        while (share := recipe.share(step, seconds)) < 1:
+            loss, logsnr, per_sample = trainer.step(step, share)
+            if step % CHECK_EVERY == 0:
+                _check_finite(loss, step)
+            log.add(step, logsnr, per_sample)
+            step += 1
+            progress.update()
+            seconds = time.monotonic() - begun
+            if recipe.share(step, seconds) >= 1 or time.monotonic() - last_save > save_every_s:
+                save(loss, seconds)
+                last_save = time.monotonic()
+    return Trained(trainer.average, step, seconds)
 
 
-def make_card(dataset: str, images, scaling: PixelScaling, recipe: Recipe, settings: dict) -> dict:
-    """What the card of a trained model says of its network, schedule, data and training."""
-    return {
-        "name": f"{dataset}/{recipe.weighting}",
-        "version": "0.1.0",
-        "licence": "MIT",
-        "architecture": settings["architecture"],
-        "head": "eps",
-        "schedule": {
-            "kind": "VP",
-            "logsnr_min": recipe.logsnr_min,
-            "logsnr_max": recipe.logsnr_max,
-        },
-        "data": {
-            "name": dataset,
-            "shape": list(images.shape[1:]),
-            "mean": list(scaling.mean),
-            "std": list(scaling.std),
-        },
-        "training": {"images": len(images), "start": settings["start"], **asdict(recipe)},
-    }
+def _check_finite(loss: Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"training: loss is {loss.item()} at step {step}")
 
 
-def _batch(images, scaling, recipe, step, device):
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    index = torch.randint(len(images), (recipe.batch,), generator=generator)
-    pixels = images[index]
-    if recipe.flip:
-        mirrored = torch.rand(recipe.batch, generator=generator) < 0.5
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
-    noise = torch.rand(pixels.shape, generator=generator)
-    x = scaling.from_pixels(pixels, noise).float()
-    eps = torch.randn(x.shape, generator=generator)
-    # low-discrepancy λ: one uniform offset, equally spaced points (Kingma et al., 2021)
-    points = torch.arange(recipe.batch) / recipe.batch + torch.rand(1, generator=generator)
-    logsnr = recipe.logsnr_min + (recipe.logsnr_max - recipe.logsnr_min) * (points % 1.0)
-    return x.to(device), eps.to(device), logsnr.to(device)
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    decay = min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1 - decay)
-
-
-def _save(path, step, recipe, network, average, optimiser, log) -> None:
+def _save(path, step: int, seconds: float, recipe: Recipe, trainer: Trainer, log) -> None:
     state = {
         "step": step,
+        "seconds": seconds,
         "recipe": asdict(recipe),
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "log": {"sums": log.sums, "counts": log.counts},
+        "network": trainer.network.state_dict(),
+        "average": trainer.average.state_dict(),
+        "optimiser": trainer.optimiser.state_dict(),
+        "log": {"sums": log.sums.cpu(), "counts": log.counts.cpu()},
     }
     with atomic(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path, recipe, network, average, optimiser) -> dict:
+def _resume(path, recipe: Recipe, trainer: Trainer) -> dict:
     if not Path(path).exists():
-        return {"step": 0}
+        return {"step": 0, "seconds": 0.0}
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        found = dict(state["recipe"])
+        trainer.network.load_state_dict(state["network"])
+        trainer.average.load_state_dict(state["average"])
+        trainer.optimiser.load_state_dict(state["optimiser"])
+        found, _ = dict(state["recipe"]), float(state["seconds"])
     except Exception as error:  # the restricted unpickler raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: no state of this training; remove it ({reason})") from None
@@ -217,10 +317,12 @@ class _LossLog:
         self.sums, self.counts = torch.zeros(LOSS_BINS), torch.zeros(LOSS_BINS)
 
     def add(self, step: int, logsnr: Tensor, per_sample: Tensor) -> None:
+        """Sum the losses where they are, so that no step waits for a GPU."""
+        self.sums, self.counts = self.sums.to(logsnr.device), self.counts.to(logsnr.device)
         span = self.recipe.logsnr_max - self.recipe.logsnr_min
         bins = ((logsnr - self.recipe.logsnr_min) / span * LOSS_BINS).long().clamp(0, LOSS_BINS - 1)
-        self.sums.index_add_(0, bins.cpu(), per_sample.detach().cpu())
-        self.counts.index_add_(0, bins.cpu(), torch.ones_like(per_sample.detach().cpu()))
+        self.sums.index_add_(0, bins, per_sample)
+        self.counts.index_add_(0, bins, torch.ones_like(per_sample))
         if (step + 1) % self.every == 0 or step + 1 == self.recipe.steps:
             self._write(step + 1)
 
