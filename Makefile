@@ -1,6 +1,9 @@
 # make figures: every figure, table, notebook and the report.  make test: the test suite.
 # make lint: style and types.  make docs: the documentation, in site/.
 # make readme: the README's picture and claims, from results/.
+# make train-all OUT=folder MINUTES=60 PACK=pack.npz: every bundled model trained anew.
+# make pack PACK=pack.npz DATA="name=folder …" LOSSY="cifar10=folder": what that needs, in one file.
+# make cards: the pages of the bundled models.
 # All need Python 3.11 or newer and a package index, and nothing else.
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +19,11 @@ ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME" && test
 export HOME := $(CURDIR)/.home
 endif
 
-.PHONY: figures test lint docs readme clean
+.PHONY: figures test lint docs readme pack train-all cards clean
+
+OUT ?= trained
+MINUTES ?= 60
+PACK ?= pack.npz
 
 figures: $(STAMP)
 	snakemake --cores all --workflow-profile workflow/profiles/default
@@ -47,6 +54,15 @@ $(STAMP): requirements.lock pyproject.toml
 
 readme: $(STAMP)
 	python workflow/readme.py
+
+pack: $(STAMP)
+	python workflow/train_all.py pack $(PACK) --data $(DATA) $(if $(LOSSY),--lossy $(LOSSY))
+
+train-all: $(STAMP)
+	OMP_NUM_THREADS=$$(nproc) python workflow/train_all.py train $(OUT) --minutes $(MINUTES) --pack $(PACK)
+
+cards: $(STAMP)
+	python workflow/cards.py
 
 clean:
 	rm -rf $(VENV) .home .snakemake site
