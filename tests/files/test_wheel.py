@@ -26,6 +26,7 @@ def installed(tmp_path_factory) -> Path:
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(CLONE / name, source / name, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    pip += ["--ignore-installed"]  # else pip removes the package from this environment
     more = ["--no-build-isolation", "--no-compile", "--prefix", str(folder / "prefix"), str(source)]
     done = subprocess.run([*pip, *more], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -24,7 +24,8 @@ class Draws:
     """Samples x ``[n, *shape]`` with log_density and its error, ``[n]``, nats, at logsnr_max.
 
     The error is of step halving; where the path has noise, that of one sample is as random as its
-    path, and the root mean square of many is what the log-densities are off by.  nfe: network evaluations a sample, those for the error included.
+    path, and the root mean square of many is what the log-densities are off by.  nfe: network
+    evaluations a sample, those for the error included.
     """
 
     x: Tensor
