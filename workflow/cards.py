@@ -11,10 +11,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from cartoonists.density.tracking import track_reverse_sde
 from cartoonists.files.artifacts import atomic
+from cartoonists.files.configs import read_json
 from cartoonists.files.resources import resources_dir
 from cartoonists.models.cards import card_page
 from cartoonists.models.checkpoints import bundled_models, load_model
-from cartoonists.models.image_models import read_json
 
 CLONE = Path(__file__).resolve().parents[1]
 PAGES = CLONE / "docs" / "models"

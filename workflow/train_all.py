@@ -17,10 +17,10 @@ import yaml
 
 from cartoonists.experiments.likelihood import held_out_bound
 from cartoonists.files.artifacts import atomic
+from cartoonists.files.configs import read_json
 from cartoonists.images.packs import read_pack, write_pack
 from cartoonists.models.cards import make_card
 from cartoonists.models.checkpoints import build_network, load_model, save_model, write_card
-from cartoonists.models.image_models import read_json
 from cartoonists.models.throughput import Rate, best, fitted, measure_all, table_rows
 from cartoonists.models.training import Recipe, images_for, train
 
