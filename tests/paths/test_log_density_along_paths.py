@@ -84,7 +84,7 @@ def test_odes_track_at_the_order_of_the_scheme(name, solver, expected, short):
     process, target = replace(ODES[name], schedule=short), mixture(short)
     errors = {n: tracked_error(process, target, n, solver) for n in (16, 32, 64)}
     assert order(errors) == pytest.approx(expected, abs=0.3)
-    assert errors[64].abs().max() < {"euler": 0.5, "heun": 1e-2, "rk4": 5e-4}[solver]
+    assert errors[64].abs().max() < {"euler": 1.0, "heun": 2e-2, "rk4": 5e-4}[solver]
 
 
 def test_tracking_sees_the_bounded_drift():
