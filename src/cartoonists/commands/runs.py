@@ -142,8 +142,10 @@ class Run:
 
     def failed(self) -> int:
         """Rows with a log-density or error that is no finite number."""
-        values = self.result().filter(like="_nats").to_numpy(float)
-        return int((~np.isfinite(values)).any(axis=1).sum())
+        table = self.result()
+        values = table.filter(like="_nats").to_numpy(float)
+        finite = np.isfinite(values).all(axis=1) & (values.shape[1] > 0)
+        return len(table) - int(finite.sum())
 
 
 def measured(measure: Measure, seeds: Sequence[int]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from scipy import stats
@@ -13,6 +12,7 @@ from cartoonists.density.likelihood import LEAST_ORDER
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.sampling import follow_high_density, sample_high_density, split_steps
 from cartoonists.density.tracking import track_reverse_sde
+from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Callback
 
@@ -24,7 +24,7 @@ class Draws:
     """Samples x ``[n, *shape]`` with log_density and its error, ``[n]``, nats, at logsnr_max.
 
     The error is of step halving; where the path has noise, that of one sample is as random as its
-    path, and the root mean square of many is what the log-densities are off by.  nfe: network
+    path, and the root mean square over many tells how far the log-densities are off.  nfe: network
     evaluations a sample, those for the error included.
     """
 
@@ -75,14 +75,15 @@ def draw_samples(
 
 
 def _high_density(model, seeds, steps: int, switch: float, probes: int, posterior) -> Draws:
-    options: dict[str, Any] = {"solver": SOLVER, "probes": probes}
     run = sample_high_density(
-        model, len(seeds), steps, switch, seeds=seeds, posterior=posterior, **options
-    )
+        model, len(seeds), steps, switch, seeds=seeds, solver=SOLVER, probes=probes,
+        posterior=posterior,
+    )  # fmt: skip
     half = max(split_steps(model.schedule, switch, steps)[1] // 2, 1)
     coarse = follow_high_density(
-        model, run.x_switch, run.log_density_switch, switch, half, seeds, **options
-    )
+        model, run.x_switch, run.log_density_switch, switch, half, seeds,
+        Numerics(SOLVER, probes=probes),
+    )  # fmt: skip
     error = _halved(run.log_density, coarse.log_density)
     error = error + _present(run.error_switch, run.log_density)
     return Draws(run.x, run.log_density, error, run.nfe + coarse.nfe)
