@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cartoonists.density.dimension import local_intrinsic_dimension
+from cartoonists.density.dimension import local_dimension, local_intrinsic_dimension
 from cartoonists.paths.bases import Cosine
 from cartoonists.paths.schedules import VE, VP, RectifiedFlow
 from cartoonists.paths.scores import Gaussian, GaussianMixture
@@ -73,6 +73,22 @@ def test_probes_average_to_the_exact_value_and_follow_the_seed():
     torch.testing.assert_close(many, exact, atol=0.8, rtol=0)  # sd of the mean: about 0.2
     alone = local_intrinsic_dimension(target, x[2:3], 6.0, "hutchinson", seeds=[9])
     torch.testing.assert_close(alone, one[2:3])
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_flipd_of_a_standard_gaussian_varies_by_the_score_alone(kind):
+    """FLIPD = D - D σ²/v + |σ s|², v the variance at λ, so that against log p it is -1."""
+    schedule = SCHEDULES[kind]
+    target = Gaussian(torch.zeros(12), 1.0, schedule)
+    x = target.sample(32, seed=4)
+    found = local_dimension(target, x, 1.0)
+    alpha2, sigma2 = schedule.alpha(1.0) ** 2, schedule.sigma2(torch.tensor(1.0))
+    variance = alpha2 + sigma2
+    expected = sigma2 * alpha2 * x.square().sum(1) / variance**2
+    torch.testing.assert_close(found.scaled_square, expected)
+    torch.testing.assert_close(found.dimension, 12 * (1 - sigma2 / variance) + expected)
+    ranks = found.dimension.argsort().tolist()
+    assert ranks == target.log_prob(schedule.alpha(1.0) * x, 1.0).argsort().tolist()[::-1]
 
 
 def test_arguments_are_checked():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from closed_forms import SHAPE, gaussian_images
 
-from cartoonists.density.dimension import local_intrinsic_dimension
+from cartoonists.density.dimension import local_dimension
 from cartoonists.density.flow import FlowSettings
 from cartoonists.experiments.blur import noised_image
 from cartoonists.experiments.compression import (
@@ -36,8 +36,10 @@ def test_data_are_measured_at_their_noised_grey_levels(model):
     assert set(table["kind"]) == {"data"} and table["switch_logsnr"].isna().all()
     x = model.from_pixels(torch.from_numpy(images))
     for level in (2.0, 5.0):  # the Hessian is diagonal in pixels, so that probes are exact
-        exact = local_intrinsic_dimension(target, x, level)
-        np.testing.assert_allclose(table[f"lid_at_{level:g}"], exact, rtol=1e-3)
+        exact = local_dimension(target, x, level)
+        np.testing.assert_allclose(table[f"lid_at_{level:g}"], exact.dimension, rtol=1e-3)
+        square = table[f"scaled_square_at_{level:g}"]
+        np.testing.assert_allclose(square, exact.scaled_square, rtol=1e-3)
 
 
 def test_samples_keep_the_density_of_their_own_seed_and_switch(model):

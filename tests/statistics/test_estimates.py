@@ -14,6 +14,7 @@ from cartoonists.statistics.estimates import (
     exact,
     geometric_mean,
     mean,
+    mean_share,
     normal,
     partial_rank_correlation,
     ratio_of_means,
@@ -37,6 +38,20 @@ def test_a_share_has_wilsons_interval_and_never_one_of_zero_width():
     assert half.low == pytest.approx(0.4038, abs=1e-4) and half.high == pytest.approx(
         0.5962, abs=1e-4
     )
+
+
+def test_a_mean_of_shares_is_wilsons_for_hits_and_covers_for_shares():
+    hits = [True] * 7 + [False] * 13
+    found, known = mean_share(hits).interval(LEVEL), share(hits).interval(LEVEL)
+    assert (found.value, found.low) == pytest.approx((known.value, known.low))
+    assert found.high == pytest.approx(known.high)
+    alike = mean_share([1.0] * 6).interval(LEVEL)
+    assert alike.value == alike.high == 1 and alike.low == pytest.approx(6 / (6 + 3.841459))
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(500):  # three steps an image, the image's own chance uniform: a mean of one half
+        found = mean_share(rng.binomial(3, rng.uniform(size=30)) / 3).interval(LEVEL)
+        covered += found.low <= 0.5 <= found.high
+    assert covered / 500 > 0.94
 
 
 def test_a_mean_has_students_interval():
@@ -70,6 +85,23 @@ def test_correlations_are_those_of_pandas():
     expected = (r.y.z - r.x.y * r.x.z) / np.sqrt((1 - r.x.y**2) * (1 - r.x.z**2))
     partial = partial_rank_correlation(frame.y, frame.z, frame.x).interval(LEVEL)
     assert partial.value == pytest.approx(expected) and partial.low < 0 < partial.high
+
+
+def test_what_both_hold_is_no_evidence_once_it_is_given():
+    """FLIPD and log p of N(0, I), of constant dimension: -1 by |s|² alone, nothing given it."""
+    square = np.random.default_rng(0).chisquare(64, size=200)
+    flipd, log_density = 64 - 0.3 * 64 + 0.3 * square, -square / 2
+    assert correlation(flipd, log_density).interval(LEVEL).value == pytest.approx(-1)
+    exactly = partial_rank_correlation(flipd, log_density, square).interval(LEVEL)
+    assert np.isnan([exactly.value, exactly.low, exactly.high]).all()
+    probes, steps = normals(2, 200, seed=3)  # errors of the two estimates
+    given = partial_rank_correlation(flipd + probes, log_density + steps, square).interval(LEVEL)
+    assert given.low < 0 < given.high
+    # a dimension that does vary with log p is found
+    varies = partial_rank_correlation(flipd + probes - steps, log_density + steps, square).interval(
+        LEVEL
+    )
+    assert varies.high < -0.3
 
 
 def test_the_interval_of_a_correlation_covers_it_as_often_as_it_says():

@@ -40,12 +40,16 @@ def codecs(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
 
 
 def dimension(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
-    """Claim 12: FLIPD against PNG size at equal log-density."""
+    """Claim 12: FLIPD against PNG size at equal log-density, and against that at equal |σ s|²."""
     for name in [name for name in ordinary if name.startswith("lid_at_")]:
-        part = ordinary[[name, PNG, DENSITY]].dropna()
+        level = name.removeprefix("lid_at_")
+        square = f"scaled_square_at_{level}"
+        where = here(f"FLIPD at λ = {level}", ordinary)
+        part = ordinary[[name, PNG, DENSITY, square]].dropna()
         found = partial_rank_correlation(part[name], part[PNG], part[DENSITY])
-        where = f"FLIPD at λ = {name.removeprefix('lid_at_')}"
-        measured.add("local-dimension", found, **here(where, ordinary))
+        measured.add("local-dimension", found, **where)
+        found = partial_rank_correlation(part[name], part[DENSITY], part[square])
+        measured.add("local-dimension-density", found, **where)
 
 
 def measure(measured: Measurements, model: str, artifact: str) -> None:

@@ -1,6 +1,7 @@
 """Local intrinsic dimension from the score: how many directions a point's neighbourhood has."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,18 @@ from cartoonists.paths.schedules import Time
 from cartoonists.paths.scores import ScoreModel, _dot, check_points
 from cartoonists.paths.solvers import check_finite
 from cartoonists.paths.streams import sample_seeds
+
+
+@dataclass(frozen=True)
+class LocalDimension:
+    """FLIPD and what it holds of the score: ``dimension`` and ``scaled_square`` |σ s|², ``[n]``.
+
+    log p holds |s|² as well (for a Gaussian nothing else varies), so that it has to be taken out of
+    both before a correlation of the two says anything of dimensions.
+    """
+
+    dimension: Tensor
+    scaled_square: Tensor
 
 
 def local_intrinsic_dimension(
@@ -37,6 +50,23 @@ def local_intrinsic_dimension(
     ``probes`` probes of sample i drawn from ``seeds[i]``, by default seed + i.  Raises ValueError
     for a λ outside the model's range, NonFiniteScore.
     """
+    return local_dimension(
+        model, x, logsnr, divergence, seed, seeds=seeds, probes=probes, basis=basis
+    ).dimension
+
+
+def local_dimension(
+    model: ScoreModel,
+    x: Tensor,
+    logsnr: Time,
+    divergence: str | None = None,
+    seed: int = 0,
+    *,
+    seeds: Sequence[int] | None = None,
+    probes: int = 1,
+    basis: Basis | None = None,
+) -> LocalDimension:
+    """`local_intrinsic_dimension` and |σ s|² of one evaluation; arguments and errors alike."""
     model.schedule.check(float(logsnr), "logsnr")
     check_points(model, x)
     if divergence == "none":
@@ -47,4 +77,5 @@ def local_intrinsic_dimension(
     at = estimator(model, model.schedule.alpha(logsnr).to(x.device) * x.double(), logsnr)
     check_finite(at.score, seeds, float(logsnr))
     sigma2 = model.schedule.sigma2(torch.as_tensor(logsnr)).to(x.device)
-    return model.dimensions + sigma2 * (at.laplacian + _dot(at.score, at.score))
+    square = sigma2 * _dot(at.score, at.score)
+    return LocalDimension(model.dimensions + sigma2 * at.laplacian + square, square)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cartoonists.density.dimension import local_intrinsic_dimension
+from cartoonists.density.dimension import local_dimension
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.likelihood import bits_per_dim
 from cartoonists.density.posterior import Posterior
@@ -39,7 +39,8 @@ def described(
     """A table with a row per uint8 image: log-density, bytes in every codec, local dimension.
 
     Columns: ``seed``, ``dimensions``, ``log_density_nats``, ``bits_per_dim``, ``<codec>_bytes``,
-    ``total_variation``, ``lid_at_<λ>`` at the grey levels' centres, samples and data alike.
+    ``total_variation``; at the grey levels' centres, samples and data alike, ``lid_at_<λ>`` and the
+    |σ s|² in it, ``scaled_square_at_<λ>``.
     """
     table = pd.DataFrame(
         {"seed": list(seeds), "dimensions": model.dimensions, "log_density_nats": log_density}
@@ -51,9 +52,11 @@ def described(
     clean = model.from_pixels(torch.from_numpy(images)) / model.end_scale
     basis = None if posterior is None else posterior.basis
     for logsnr in settings.lid_logsnr:
-        table[f"lid_at_{logsnr:g}"] = local_intrinsic_dimension(
+        found = local_dimension(
             model, clean, logsnr, "hutchinson", seeds=seeds, probes=settings.lid_probes, basis=basis
         )
+        table[f"lid_at_{logsnr:g}"] = found.dimension
+        table[f"scaled_square_at_{logsnr:g}"] = found.scaled_square
     return table
 
 

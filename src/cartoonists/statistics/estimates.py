@@ -24,6 +24,7 @@ MEASURED = [
 NUMBERS = ["ours", "ci_low", "ci_high"]
 NOTHING = Interval.exact(math.nan)
 EXACT = "exact"
+ROUNDING = 1e-9  # of a squared correlation
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,24 @@ def share(hits: Iterable[bool]) -> Estimate:
         return Interval(float(values.mean()), float(ends.low), float(ends.high))
 
     return Estimate(len(values), "Wilson", interval)
+
+
+def mean_share(shares: Iterable[float]) -> Estimate:
+    """Mean of a share a unit, in 0 … 1, with Wilson's interval of as many units.
+
+    Values in 0 … 1 vary by p (1 - p) at most, as hits and misses do, so that the interval covers
+    the mean at least as often as it says; it has a width where all units are alike.
+    """
+    values = np.asarray(list(shares), dtype=np.float64)
+
+    def interval(level: Bootstrap) -> Interval:
+        n, p = len(values), float(values.mean())
+        z2 = float(stats.norm.ppf(0.5 + level.confidence / 2)) ** 2
+        centre, half = p + z2 / (2 * n), math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2)))
+        low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+        return Interval(p, min(max(low, 0.0), p), max(min(high, 1.0), p))
+
+    return Estimate(len(values), "Wilson, for units between 0 and 1", interval)
 
 
 def mean(values: Iterable[float]) -> Estimate:
@@ -136,12 +155,15 @@ def partial_rank_correlation(
 ) -> Estimate:
     """Spearman's correlation of x and y with what a third column explains taken out of both.
 
-    ``(r_xy - r_xz r_yz) / √((1 - r_xz²)(1 - r_yz²))`` of the ranks in the whole table.
+    ``(r_xy - r_xz r_yz) / √((1 - r_xz²)(1 - r_yz²))`` of the ranks in the whole table: Pearson's
+    correlation of the residuals of both on the third.  NaN where the third leaves nothing of one.
     """
 
     def partial(r: np.ndarray) -> np.ndarray:
         xy, xz, yz = r[..., 0, 1], r[..., 0, 2], r[..., 1, 2]
-        return (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+        left = (1 - xz**2) * (1 - yz**2)
+        left = np.where(np.minimum(1 - xz**2, 1 - yz**2) > ROUNDING, left, math.nan)
+        return (xy - xz * yz) / np.sqrt(left)
 
     return _of_correlations(partial, [stats.rankdata(list(c)) for c in (x, y, given)], units)
 
@@ -160,6 +182,8 @@ def _of_correlations(statistic: Callable, columns: list, units) -> Estimate:
         with np.errstate(invalid="ignore", divide="ignore"):
             sums = _sums(data, codes, n)
             value = float(statistic(_matrix(sums.sum(axis=0))))
+            if math.isnan(value):
+                return NOTHING
             draws = np.random.default_rng(level.seed).multinomial(
                 n, np.full(n, 1 / n), level.resamples
             )
