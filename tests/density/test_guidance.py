@@ -12,6 +12,7 @@ from cartoonists import VE, VP, Gaussian, RectifiedFlow, sample_ode
 from cartoonists.density.guidance import (
     METHODS,
     DensityGuidance,
+    alignment_curve,
     bound_acts_below,
     constant_scale,
     rescale_latent,
@@ -197,6 +198,36 @@ def test_both_forms_of_alignment_on_an_anisotropic_gaussian(short):
     expected = (x.square() / (alpha2 * variance + sigma2)).sum(1) / target.prior_variance()
     torch.testing.assert_close(run.without_score, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(run.with_score, expected, rtol=5e-3, atol=0)
+
+
+def test_alignment_of_a_gaussian_is_the_same_at_every_level(short):
+    """No λ changes Σ x_T²/(var v_T), and reading along the path costs only the score there."""
+    variance = torch.linspace(0.1, 2, 8, dtype=torch.float64)
+    target = Gaussian(torch.zeros(8), variance, short)
+    levels = [-1.3, 1.0, 1.05, 3.0]
+    found = alignment_curve(target, levels, 8, 64)
+    assert list(found) == levels
+    x = target.sample_prior(Streams(range(8), "prior"))
+    alpha2, sigma2 = short.alpha(-3.0) ** 2, short.sigma2(-3.0)
+    expected = (x.square() / (alpha2 * variance + sigma2)).sum(1) / target.prior_variance()
+    for run in found.values():
+        torch.testing.assert_close(run.without_score, expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(run.with_score, expected, rtol=5e-3, atol=0)
+    alone = score_alignment(target, 8, 64)
+    assert found[3.0].nfe == alone.nfe == 2 * 128 + 1
+    assert 0 < found[-1.3].nfe < found[1.0].nfe < alone.nfe
+    # a path that ends at λ = 1 walks over another grid, to the same number
+    (early,) = alignment_curve(target, [1.0], 8, 64).values()
+    torch.testing.assert_close(early.with_score, found[1.0].with_score, rtol=5e-3, atol=0)
+
+
+def test_levels_of_alignment_are_checked():
+    with pytest.raises(ValueError, match="logsnrs: 3 found, allowed: at most 2, the steps"):
+        alignment_curve(GAUSSIAN, [0.0, 1.0, 2.0], 2, 2)
+    with pytest.raises(ValueError, match="logsnrs: 4.0 found"):
+        alignment_curve(GAUSSIAN, [4.0], 2, 2)
+    with pytest.raises(ValueError, match="solver: 'dopri5' found, allowed for one λ alone"):
+        alignment_curve(GAUSSIAN, [0.0, 1.0], 2, 2, solver="dopri5")
 
 
 def test_both_forms_of_alignment_are_the_derivative_along_the_scaling(short):

@@ -9,6 +9,7 @@ from cartoonists import VP, Gaussian
 from cartoonists.density.flow import FlowSettings
 from cartoonists.experiments.control import (
     ControlSettings,
+    aligned_at,
     alignment_table,
     closed_form_control,
     low_frequency_share,
@@ -95,7 +96,10 @@ def test_low_frequency_share_of_waves():
 
 
 def test_alignment_table_of_a_gaussian():
-    table = alignment_table(PICTURE, range(4), 48, 0.01)
+    levels = aligned_at(PICTURE.schedule, [1.0, 30.0])
+    assert levels == [1.0, 10.0]
+    table = alignment_table(PICTURE, range(4), 48, 0.01, levels)
+    assert table["logsnr_end"].tolist() == [1.0] * 4 + [10.0] * 4
     assert (table["with_score_nats"] > 0).all()
     np.testing.assert_allclose(table["with_score_nats"], table["without_score_nats"], rtol=0.05)
 

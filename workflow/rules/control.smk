@@ -28,6 +28,7 @@ use rule job from control_closed_forms as control_closed_forms with:
         settings=CONTROL["closed_forms"],
         quantiles=CONTROL["quantiles"],
         logsnr=(config["logsnr_min"], config["logsnr_max"]),
+        alignment_logsnr=CONTROL["alignment_logsnr"],
         seed=config["seed"],
 
 
@@ -48,6 +49,7 @@ use rule job from control_model as control_model with:
         seed=config["seed"],
         n_samples=CONTROL["n_samples"],
         n_aligned=CONTROL["n_aligned"],
+        alignment_logsnr=CONTROL["alignment_logsnr"],
         shown=CONTROL["n_shown"],
         settings={key: CONTROL[key] for key in CONTROL_SETTINGS},
         flow=config["high_density"]["flow"],  # the same estimator for all samples
@@ -80,6 +82,7 @@ use rule job from control_notebook as control with:
         figure("control_paths", "tracking along every process", "2 Closed forms"),
         figure("control_theory", "density control on a mixture", "2 Closed forms"),
         figure("control_curves", "log-density reached against the quantile", *CONTROL_SECTION),
+        figure("control_alignment", "score alignment with and without the score", *CONTROL_SECTION),
         figures("control_images", IN_DEPTH, *CONTROL_SECTION),
     params:
         models=list(IN_DEPTH),

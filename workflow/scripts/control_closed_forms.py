@@ -1,4 +1,9 @@
-from cartoonists.experiments.control import alignment_table, closed_form_control, path_errors
+from cartoonists.experiments.control import (
+    aligned_at,
+    alignment_table,
+    closed_form_control,
+    path_errors,
+)
 from cartoonists.experiments.theory import testbed
 from cartoonists.files.artifacts import job, write_table
 from cartoonists.paths.schedules import VP
@@ -14,5 +19,6 @@ with job(snakemake) as record:
         target, snakemake.params.quantiles, settings["bounds"], seeds, settings["steps"]
     )
     write_table(snakemake.output.control, table, record)
-    table = alignment_table(target, seeds, settings["steps"], settings["width"])
+    levels = aligned_at(schedule, snakemake.params.alignment_logsnr)
+    table = alignment_table(target, seeds, settings["steps"], settings["width"], levels)
     write_table(snakemake.output.alignment, table, record)

@@ -1,7 +1,12 @@
 import numpy as np
 
 from cartoonists.density.flow import FlowSettings
-from cartoonists.experiments.control import ControlSettings, alignment_table, model_control
+from cartoonists.experiments.control import (
+    ControlSettings,
+    aligned_at,
+    alignment_table,
+    model_control,
+)
 from cartoonists.experiments.survivors import without_stopped
 from cartoonists.experiments.tables import table_from_arrays
 from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
@@ -25,8 +30,11 @@ with job(snakemake) as record:
         "images": images[:, : params.shown],
     }
     write_arrays(snakemake.output.images, arrays, record)
+    levels = aligned_at(model.schedule, params.alignment_logsnr)
     table, stopped = without_stopped(
-        lambda left: alignment_table(model, left, settings.steps, settings.width, posterior=stein),
+        lambda left: alignment_table(
+            model, left, settings.steps, settings.width, levels, posterior=stein
+        ),
         seeds[: params.n_aligned],
     )
     write_table(snakemake.output.alignment, table, record | {"stopped": stopped})

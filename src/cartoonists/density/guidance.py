@@ -238,9 +238,10 @@ def _stages(process: Process, schedule, window, steps: int, noise_steps: int | N
 
 @dataclass(frozen=True)
 class Alignment:
-    """Derivative of log p_0 along the latent's score, ``[n]``, nats, in both forms; x at the end.
+    """Derivative of log p_λ along the latent's score, ``[n]``, nats, in both forms; x_λ at the end.
 
-    Positive: shrinking the latent raises the log-density of what it becomes.
+    Positive: shrinking the latent raises the log-density of what it becomes.  ``nfe`` counts the
+    evaluations up to this λ.
     """
 
     with_score: Tensor
@@ -272,31 +273,76 @@ def score_alignment(
     Both are central differences of two solutions, from ``x_T ± width v_T``: of x for v_0, of the
     tracked log-density for ω_0, the probes being the same for both.  The error is of order width².
     """
+    (end,) = alignment_curve(
+        model, [model.schedule.logsnr_max], n, steps, seed, seeds=seeds, width=width,
+        solver=solver, divergence=divergence, probes=probes, posterior=posterior,
+    ).values()  # fmt: skip
+    return end
+
+
+def alignment_curve(
+    model: ScoreModel,
+    logsnrs: Sequence[float],
+    n: int = 64,
+    steps: int = 64,
+    seed: int = 0,
+    *,
+    seeds=None,
+    width: float = 1e-3,
+    solver: str = "heun",
+    divergence: str | None = None,
+    probes: int = 1,
+    posterior: Posterior | None = None,
+) -> dict[float, Alignment]:
+    """`score_alignment` at several λ of the same two paths, by λ, rising.
+
+    The paths end at the largest λ; each λ costs one evaluation more, of the score there.  Their
+    grid is that of ``steps`` steps, its nearest points moved to the λ.  Raises ValueError for
+    a λ outside the model's range, or for more of them than steps.
+    """
     if not width > 0:
         raise ValueError(f"width: {width} found, allowed: above 0")
-    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     schedule = model.schedule
-    basis = None if posterior is None else posterior.basis
-    grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
+    levels = sorted({float(logsnr) for logsnr in logsnrs})
+    for level in levels:
+        schedule.check(level, "logsnrs")
+    seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
+    grid = _through(spaced_grid(posterior, schedule.logsnr_min, levels[-1], steps), levels)
     latent = model.sample_prior(Streams(seeds, "prior"))
     direction = -latent / model.prior_variance()
-    ends = [
-        sample_ode(
-            model,
-            len(latent),
-            steps,
-            solver,
-            divergence,
-            seeds=seeds,
-            probes=probes,
-            basis=basis,
-            grid=grid,
+    paths: list[dict[float, tuple[Tensor, Tensor]]] = [{}, {}]
+    nfe: int | Tensor = 0
+    for sign, path in zip((1, -1), paths, strict=True):
+        end = sample_ode(
+            model, len(latent), steps, solver, divergence, seeds=seeds,
+            probes=probes, basis=None if posterior is None else posterior.basis, grid=grid,
             x_prior=latent + sign * width * direction,
+            callback=lambda logsnr, x, density, path=path: path.__setitem__(logsnr, (x, density)),
         )  # fmt: skip
-        for sign in (1, -1)
-    ]
-    pushed = (ends[0].x - ends[1].x) / (2 * width)
-    middle = 0.5 * (ends[0].x + ends[1].x)
-    score = model.score(middle, model.schedule.logsnr_max)
-    change = (ends[0].log_density - ends[1].log_density) / (2 * width)
-    return Alignment(_dot(pushed, score), change, middle, ends[0].nfe + ends[1].nfe + 1)
+        nfe += end.nfe
+        path[levels[-1]] = end.x, end.log_density
+    if len(paths[0]) < len(levels):
+        raise ValueError(f"solver: {solver!r} found, allowed for one λ alone")
+    found = {}
+    for level in levels:
+        (x, density), (x_below, density_below) = (path[level] for path in paths)
+        pushed = (x - x_below) / (2 * width)
+        middle = 0.5 * (x + x_below)
+        with_score = _dot(pushed, model.score(middle, level))
+        change = (density - density_below) / (2 * width)
+        share = nfe * grid.index(level) // (len(grid) - 1) + 1
+        found[level] = Alignment(with_score, change, middle, share)
+    return found
+
+
+def _through(grid: Sequence[float], levels: Sequence[float]) -> list[float]:
+    """The grid with the nearest point that is still free, behind the first, moved to each level."""
+    points = [float(point) for point in grid]
+    free = set(range(1, len(points)))
+    if len(levels) > len(free):
+        raise ValueError(f"logsnrs: {len(levels)} found, allowed: at most {len(free)}, the steps")
+    for level in reversed(levels):  # the last is the end of the grid
+        nearest = min(free, key=lambda i: abs(points[i] - level))
+        free.remove(nearest)
+        points[nearest] = level
+    return sorted(points)

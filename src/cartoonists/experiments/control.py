@@ -13,9 +13,9 @@ from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.guidance import (
     DensityGuidance,
     ScaledScore,
+    alignment_curve,
     bound_acts_below,
     sample_guided,
-    score_alignment,
 )
 from cartoonists.density.posterior import Posterior
 from cartoonists.images.pictures import radial_power_spectrum
@@ -232,20 +232,34 @@ def low_frequency_share(change: np.ndarray) -> np.ndarray:
     return np.where(total > 0, low / np.where(total > 0, total, 1), np.nan)
 
 
+def aligned_at(schedule: NoiseSchedule, logsnrs: Sequence[float]) -> list[float]:
+    """The λ of score alignment: those inside the schedule's range, and its end."""
+    inside = [value for value in logsnrs if schedule.logsnr_min < value < schedule.logsnr_max]
+    return [*inside, float(schedule.logsnr_max)]
+
+
 def alignment_table(
     model: ScoreModel,
     seeds: Sequence[int],
     steps: int,
     width: float,
+    logsnrs: Sequence[float],
     *,
     solver: str = "heun",
     posterior: Posterior | None = None,
 ) -> pd.DataFrame:
-    """Score alignment with and without the score, nats, one row a seed."""
+    """Score alignment with and without the score, nats, one row a seed and λ.
+
+    Of the same paths at every λ (`alignment_curve`), in the column ``logsnr_end``.
+    """
     with torch.no_grad():
-        run = score_alignment(
-            model, steps=steps, seeds=list(seeds), width=width, solver=solver, posterior=posterior
-        )
-    columns = {"seed": list(seeds), "dimensions": model.dimensions}
-    columns |= {"with_score_nats": run.with_score, "without_score_nats": run.without_score}
-    return pd.DataFrame(columns)
+        found = alignment_curve(
+            model, logsnrs, steps=steps, seeds=list(seeds), width=width, solver=solver,
+            posterior=posterior,
+        )  # fmt: skip
+    tables = []
+    for logsnr, run in found.items():
+        columns = {"seed": list(seeds), "dimensions": model.dimensions, "logsnr_end": logsnr}
+        columns |= {"with_score_nats": run.with_score, "without_score_nats": run.without_score}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)

@@ -9,7 +9,17 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cartoonists.report.plots import PALETTE, Tables, keep_on, legend_above, panels
+from cartoonists.report.plots import (
+    PALETTE,
+    Tables,
+    keep_on,
+    legend_above,
+    median_band,
+    panels,
+    with_bars,
+)
+from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.estimates import correlation
 
 
 def path_convergence(table: pd.DataFrame) -> Figure:
@@ -60,6 +70,34 @@ def control_curves(tables: Tables) -> Figure:
         axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
     legend_above(figure, axes[0], 3)
     axes[0].legend().remove()
+    return figure
+
+
+def alignment_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """Score alignment with and without the score along λ, and how the two correlate.
+
+    Above both forms, median and 95% band over seeds; below Pearson's correlation over seeds.
+    """
+    figure, axes = panels(tables, 2)
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        levels = sorted(table["logsnr_end"].unique())
+        for marker, name in zip("os", ("with", "without"), strict=True):
+            values = table.pivot(index="seed", columns="logsnr_end", values=f"{name}_score_nats")
+            style = {"marker": marker, "markersize": 3.5, "label": f"{name} the score"}
+            median_band(column[0], levels, values[levels].to_numpy(), **style)
+        found = [
+            correlation(part["with_score_nats"], part["without_score_nats"]).interval(bootstrap)
+            for _, part in table.groupby("logsnr_end")
+        ]
+        with_bars(column[1], levels, found, marker="o", linewidth=0.8, color="0.2")
+        if max(map(abs, column[0].get_ylim())) > 10 * values.abs().median().max():
+            column[0].set_yscale("symlog", linthresh=float(values.abs().median().max()))
+        column[1].axvline(1, color="0.5", linewidth=0.8, linestyle=":")
+        column[1].set_ylim(-1.05, 1.05)
+        column[1].set_xlabel("noise level λ (logSNR)")
+    axes[0, 0].set_ylabel("alignment [nats]")
+    axes[1, 0].set_ylabel("Pearson correlation\nof the two forms")
+    legend_above(figure, axes[0, 0], 2)
     return figure
 
 
