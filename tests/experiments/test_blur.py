@@ -8,10 +8,12 @@ from closed_forms import SHAPE, gaussian_images
 
 from cartoonists.density.flow import FlowSettings
 from cartoonists.experiments.blur import (
+    black_level_curves,
     degradation_curves,
     degrade,
     image_log_density,
     noised_image,
+    with_black_level,
 )
 from cartoonists.images.pictures import gaussian_blur
 from cartoonists.statistics.summaries import estimator_spread, rises
@@ -96,3 +98,28 @@ def test_operations_keep_fractions_and_names_are_checked(images):
     assert blurred.dtype == np.float64 and np.abs(blurred - np.rint(blurred)).max() > 0.1
     with pytest.raises(ValueError, match="operation: 'sharpen' found"):
         degrade(images, "sharpen", 1.0, range(5))
+
+
+def test_black_levels_differ_in_nothing_but_the_level(images):
+    lifted = {level: with_black_level(images, level, 32.0) for level in (0.0, 4.0, 32.0)}
+    for level, values in lifted.items():
+        np.testing.assert_allclose(values - lifted[0.0], level)
+        assert values.min() >= level and values.max() <= 255
+    white = np.full((1, *SHAPE), 255, dtype=np.uint8)
+    np.testing.assert_allclose(with_black_level(white, 32.0, 32.0), 255)
+    for level, highest in ((-1.0, 32.0), (33.0, 32.0), (0.0, 255.0)):
+        with pytest.raises(ValueError, match=f"level, highest: {level}, {highest} found"):
+            with_black_level(images, level, highest)
+
+
+def test_black_level_curves_are_the_true_log_densities(images):
+    model, target = gaussian_images()
+    table = black_level_curves(
+        model, images, range(5), [0.0, 32.0], [0.5, 1.0], FlowSettings(steps=40)
+    )
+    assert len(table) == 5 * 2 * 3
+    for (level, strength), part in table.groupby(["black_level", "strength"]):
+        seen = gaussian_blur(with_black_level(images, level, 32.0), strength)
+        true = target.log_prob(noised_image(model, seen, range(5)))
+        np.testing.assert_allclose(part["log_density_nats"], true, atol=0.5)
+        assert (part["error_nats"] < 5).all()

@@ -6,12 +6,18 @@ BLUR_SECTION = ("3 Image models", "Blur")
 
 
 use rule job from blur_table as blur_table with:
-    """Log-density of images after blur, noise, contrast and resolution changes of rising strength."""
+    """Log-density of images after blur, noise, contrast and resolution changes; black at several levels."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
-        samples=chunk_files("high_density", BLUR["n_images"], PAIRS_A_JOB, "npz"),
+        samples=chunk_files(
+            "high_density",
+            max(BLUR["n_images"], BLUR["black"]["n_images"]),
+            PAIRS_A_JOB,
+            "npz",
+        ),
     output:
-        "results/{dataset}/{model}/blur.csv",
+        curves="results/{dataset}/{model}/blur.csv",
+        black="results/{dataset}/{model}/blur_black.csv",
     pathvars:
         job="{dataset}/{model}/blur",
     resources:
@@ -23,9 +29,9 @@ use rule job from blur_table as blur_table with:
 
 
 use rule job from blur_claims as blur_claims with:
-    """Claim 8: blur raises the log-density; its controls."""
+    """Claim 8: blur raises the log-density; its controls; the black level."""
     input:
-        expand("results/{name}/blur.csv", name=BLURRED),
+        expand("results/{name}/blur{table}.csv", name=BLURRED, table=["", "_black"]),
     output:
         "results/measured/blur.csv",
     params:
@@ -34,9 +40,9 @@ use rule job from blur_claims as blur_claims with:
 
 
 use rule job from blur_notebook as blur with:
-    """Log-density against the strength of blur and of its controls, and at each noise level."""
+    """Log-density against the strength of blur and of its controls, at each noise and black level."""
     input:
-        expand("results/{name}/blur.csv", name=BLURRED),
+        expand("results/{name}/blur{table}.csv", name=BLURRED, table=["", "_black"]),
         claims="results/claims/blur.csv",
     output:
         figure("blur_curves", "log-density against strength", *BLUR_SECTION),
@@ -45,5 +51,6 @@ use rule job from blur_notebook as blur with:
             "share of blur steps that raise log p at each noise level",
             *BLUR_SECTION,
         ),
+        figure("blur_black", "blur steps that raise log p by black level", *BLUR_SECTION),
     params:
         models=BLURRED,

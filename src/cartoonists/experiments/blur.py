@@ -14,6 +14,7 @@ from cartoonists.models.checkpoints import ImageModel
 from cartoonists.paths.streams import Streams
 
 OPERATIONS = ("blur", "noise", "contrast", "down-up")
+WHITE = 255.0
 UNALTERED = {"blur": 0.0, "noise": 0.0, "contrast": 1.0, "down-up": 1.0}
 
 
@@ -116,4 +117,46 @@ def degradation_curves(
     add(first, 0, UNALTERED[first], measure(images, 1), repeat=1)
     again = degrade(images, first, strengths[first][0], seeds)
     add(first, 1, strengths[first][0], measure(again, 1), repeat=1)
+    return pd.concat(tables, ignore_index=True)
+
+
+def with_black_level(images: np.ndarray, level: float, highest: float) -> np.ndarray:
+    """Images ``a x + level`` in grey levels, with the contrast ``a = 1 - highest/255``.
+
+    The contrast is that of the highest black level, at which white stays white: one for all levels,
+    so that they differ in nothing but the level, and nothing clips.  Raises ValueError for a level
+    outside 0 … highest, or a highest of 255 or more.
+    """
+    if not 0 <= level <= highest < WHITE:
+        raise ValueError(
+            f"level, highest: {level}, {highest} found, allowed: 0 or more, at most the highest, "
+            f"which is below {WHITE:g}"
+        )
+    return (1 - highest / WHITE) * images.astype(np.float64) + level
+
+
+def black_level_curves(
+    model: ImageModel,
+    images: np.ndarray,
+    seeds: Sequence[int],
+    levels: Sequence[float],
+    strengths: Sequence[float],
+    settings: FlowSettings,
+    posterior: Posterior | None = None,
+) -> pd.DataFrame:
+    """log p of images under rising blur, with their black at each level; a row an image and step.
+
+    An intervention: all versions of an image share its contrast, dequantisation, noise and probes
+    (`with_black_level`, `noised_image`).  Step 0 is not blurred.  Columns: ``seed``,
+    ``black_level``, ``step``, ``strength`` (pixels), ``log_density_nats``, ``error_nats``.
+    """
+    tables = []
+    for level in levels:
+        lifted = with_black_level(images, level, max(levels))
+        for step, strength in enumerate([0.0, *strengths]):
+            blurred = gaussian_blur(lifted, strength)
+            along, error = image_log_density(model, blurred, seeds, settings, posterior)
+            columns = {"seed": list(seeds), "black_level": level, "step": step}
+            columns |= {"strength": strength, "log_density_nats": along[max(along)]}
+            tables.append(pd.DataFrame(columns | {"error_nats": error}))
     return pd.concat(tables, ignore_index=True)

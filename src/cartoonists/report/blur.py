@@ -1,9 +1,11 @@
 """Figures of the log-density of degraded images; a panel a model."""
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from cartoonists.report.plots import FAR, Tables, legend_above, median_band, panels, with_bars
 from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.estimates import mean_share
 from cartoonists.statistics.summaries import rises
 from cartoonists.statistics.trust import keep_whole
 
@@ -57,5 +59,39 @@ def blur_levels(tables: Tables, bootstrap: Bootstrap) -> Figure:
         axis.set_ylim(-0.05, 1.05)
         axis.set_xlabel("noise level λ (logSNR)")
     axes[0, 0].set_ylabel("share of blur steps\nthat raise log p")
+    legend_above(figure, axes[0, 0], 2)
+    return figure
+
+
+def blur_black(tables: Tables, bootstrap: Bootstrap) -> Figure:
+    """By black level, real and sampled images: blur steps that raise log p, and by how much.
+
+    Above the share of steps, mean over images with Wilson's interval; below the change of log p
+    from no blur to the strongest, nats/dim, median and 95% band over images.
+    """
+    figure, axes = panels(tables, 2)
+    for column, table in zip(axes.T, tables.values(), strict=True):
+        for marker, (source, rows) in zip("os", table.groupby("source"), strict=False):
+            style = {"marker": marker, "label": source, "linewidth": 0.8}
+            changes = {
+                level: rises(keep_whole(part, ["seed"]))
+                for level, part in rows.groupby("black_level")
+            }
+            places = range(len(changes))  # levels are far from evenly spaced
+            shares = [
+                mean_share((change > 0).mean(axis=1)).interval(bootstrap)
+                for change in changes.values()
+            ]
+            with_bars(column[0], places, shares, **style)
+            total = pd.concat([change.sum(axis=1) for change in changes.values()], axis=1).dropna()
+            total = total.to_numpy() / table["dimensions"].iloc[0]
+            median_band(column[1], places, total, **style | {"markersize": 4})
+        for axis in column:
+            axis.set_xticks(places, [f"{level:g}" for level in changes])
+        column[0].set_ylim(-0.05, 1.05)
+        column[1].axhline(0, color="0.3", linewidth=0.8)
+        column[1].set_xlabel("black level b [grey levels]")
+    axes[0, 0].set_ylabel("share of blur steps\nthat raise log p")
+    axes[1, 0].set_ylabel("change of log p\n[nats/dim]")
     legend_above(figure, axes[0, 0], 2)
     return figure
