@@ -27,7 +27,7 @@ from cartoonists.paths.divergence import NoDivergence
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
 from cartoonists.paths.scores import ScoreModel, _dot
-from cartoonists.paths.solvers import Path, integrate
+from cartoonists.paths.solvers import Callback, Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
 METHODS = ("guidance", "prior", "temperature")
@@ -312,12 +312,16 @@ def alignment_curve(
     direction = -latent / model.prior_variance()
     paths: list[dict[float, tuple[Tensor, Tensor]]] = [{}, {}]
     nfe: int | Tensor = 0
+
+    def into(path) -> Callback:
+        return lambda logsnr, x, density: path.__setitem__(logsnr, (x, density))
+
     for sign, path in zip((1, -1), paths, strict=True):
         end = sample_ode(
             model, len(latent), steps, solver, divergence, seeds=seeds,
             probes=probes, basis=None if posterior is None else posterior.basis, grid=grid,
             x_prior=latent + sign * width * direction,
-            callback=lambda logsnr, x, density, path=path: path.__setitem__(logsnr, (x, density)),
+            callback=into(path),
         )  # fmt: skip
         nfe += end.nfe
         path[levels[-1]] = end.x, end.log_density
