@@ -26,8 +26,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A bundled model (fashion-mnist/likelihood), or the path of a .safetensors file or of "
-        "a diffusers folder.",
+        help="A bundled model (fashion-mnist/likelihood), the path of a .safetensors file or of a "
+        "diffusers folder, or python:<file>:<function>.",
     ),
 ]
 Steps = Annotated[int, typer.Option(min=4, help="Steps of the solver.")]

@@ -26,7 +26,12 @@ from cartoonists.files.artifacts import (
     write_table,
 )
 from cartoonists.files.downloads import cache_dir
+from cartoonists.files.errors import CheckpointError
+from cartoonists.files.python_source import PREFIX
 from cartoonists.files.resources import file_sha256
+from cartoonists.models import checkpoints
+from cartoonists.models.checkpoints import ModelSpec
+from cartoonists.models.image_models import GuidedModel, ImageModel
 from cartoonists.paths.scores import NonFiniteScore, ScoreModel
 from cartoonists.paths.streams import sample_seeds
 
@@ -162,11 +167,26 @@ def measured(measure: Measure, seeds: Sequence[int]) -> pd.DataFrame:
     return rows
 
 
+def image_model(name: str, device: str, precision: str) -> ImageModel:
+    """`load_model` of a model that has pictures.  Raises CheckpointError for any other."""
+    model = checkpoints.load_model(name, device=device, precision=precision)
+    if not isinstance(model, ImageModel | GuidedModel):
+        raise CheckpointError(f"{name}: {type(model).__name__} found, allowed: a model of images")
+    return model  # type: ignore[return-value]  # a guided model does what its parts do
+
+
 def identity(command: str, name: str, model: Any) -> dict[str, Any]:
     """What tells runs of different models apart: name and SHA-256 of card and files."""
+    if name.startswith(PREFIX):
+        digests = list(checkpoints.fetch_model(ModelSpec(name, "python"))["files"].values())
+        return _identity(command, name, model, digests)
     place = Path(name)
     files = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
     digests = [file_sha256(file) for file in files if file.suffix in (".json", ".safetensors")]
+    return _identity(command, name, model, digests)
+
+
+def _identity(command: str, name: str, model: Any, digests: list[str]) -> dict[str, Any]:
     text = json.dumps([model.card, digests], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {

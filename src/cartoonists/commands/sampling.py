@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cartoonists.commands.runs import Run, Store, identity, kept_table
+from cartoonists.commands.runs import Run, Store, identity, image_model, kept_table
 from cartoonists.density.draws import draw_samples
 from cartoonists.density.likelihood import bits_per_dim
 from cartoonists.files.artifacts import atomic
 from cartoonists.images.pictures import to_picture
-from cartoonists.models import checkpoints
 from cartoonists.models.image_models import ImageModel
 from cartoonists.paths.streams import sample_seeds
 
@@ -38,7 +37,7 @@ def prepare(
     A row whose picture is gone is drawn again.  Raises CheckpointError, and ValueError for settings
     and where ``out`` holds samples of another run.
     """
-    model = checkpoints.load_model(name, device=device, precision=settings.precision)
+    model = image_model(name, device, settings.precision)
     if settings.switch is not None:
         model.schedule.check(settings.switch, "switch")
     seeds = sample_seeds(seed, n)

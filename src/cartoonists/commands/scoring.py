@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cartoonists.commands.runs import Run, Store, identity, kept_table
+from cartoonists.commands.runs import Run, Store, identity, image_model, kept_table
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.likelihood import bits_per_dim, elbo
 from cartoonists.images.data import LOADERS, ImageSet
 from cartoonists.images.own_data import held_out_set
 from cartoonists.images.picture_files import PICTURES, Pictures
-from cartoonists.models import checkpoints
 from cartoonists.models.image_models import ImageModel
 from cartoonists.paths.streams import Streams
 
@@ -45,7 +44,7 @@ def prepare(
 
     Raises CheckpointError, DataError, and ValueError where ``out`` holds something else.
     """
-    model = checkpoints.load_model(name, device=device, precision=settings.precision)
+    model = image_model(name, device, settings.precision)
     keys, pixels = read_images(places, model.pixel_shape, limit, settings.seed)
     by_seed = dict(zip(keys["seed"], pixels, strict=True))
 
