@@ -61,17 +61,20 @@ def detail(measured: Measurements, model: str, table: pd.DataFrame, artifact: st
 
 
 def cartoons(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
-    """Claim 7: λ from which on edges hold more of the gradients than in ordinary images."""
+    """Claim 7: share of the gradients in edges, HD / ordinary: early, late, and where it is 1."""
     values, ordinary = by_switch(table, "edge_share")
+    early, late = min(values), min(values, key=abs)
+    where = {switch: f"switch at λ = {switch:g}" for switch in values}
+    blurred, drawn = (ratio_of_means(values[switch], ordinary) for switch in (early, late))
+    measured.add("hd-early-blur", blurred, artifact, model=model, condition=where[early])
+    measured.add("hd-late-cartoons", drawn, artifact, model=model, condition=where[late])
     ratios = values.mean() / ordinary.mean()
     if ratios.iloc[0] < 1 <= ratios.max():
         turn = bootstrapped(turning_point(list(values)), *values.to_numpy().T, ordinary)
         measured.add("cartoon-or-blur", turn, artifact, model=model)
         return
-    why = (
-        f"HD / ordinary is {ratios.iloc[0]:.3g} at the first switch and {ratios.max():.3g} at most"
-    )
-    none = {"left_out": len(values), "why": f"it does not turn, {why}"}
+    found = f"{ratios.iloc[0]:.3g} at the first switch and {ratios.max():.3g} at most"
+    none = {"left_out": len(values), "why": f"no λ where it turns, HD / ordinary is {found}"}
     measured.add("cartoon-or-blur", mean([]), artifact, model=model, **none)
 
 
