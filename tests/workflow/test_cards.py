@@ -7,10 +7,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from cartoonists.files.configs import read_json
 from cartoonists.files.resources import resources_dir
 from cartoonists.models.cards import DATA_SETS, described
 from cartoonists.models.checkpoints import bundled_models
-from cartoonists.models.image_models import read_json
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "workflow"))
