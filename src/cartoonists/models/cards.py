@@ -38,8 +38,8 @@ DATA_SETS = {
         ("Black background has a density of its own: the noise at logsnr_max costs bits there.",),
     ),
     "cifar10": DataSet(
-        "CIFAR-10 (Krizhevsky, 2009): colour photographs of ten classes of objects, 32×32; how many of "
-        "its 50,000 training images, and which copies of them, stands under Training",
+        "CIFAR-10 (Krizhevsky, 2009): colour photographs of ten kinds of object, 32×32; how many "
+        "of its 50,000 training images, and which copies of them, stands under Training",
         "none stated by its authors; the images are not distributed here",
     ),
     "chest-xray": DataSet(
