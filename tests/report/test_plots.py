@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cartoonists.report import plots, theory
+from cartoonists.report import blur, control, plots, theory
+from cartoonists.statistics.claims import Bootstrap
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,37 @@ def test_a_style_of_the_users_own_changes_no_figure(tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
         made.append(path.read_bytes())
     assert made[0] == made[1]
+
+
+def black_levels(rises_by):
+    """A table of blur curves: log p of image i after each step, by black level."""
+    rows = [
+        [source, seed, level, step, 784.0 * change * (step + 0.1 * seed), 1.0, 784]
+        for source in ("data", "samples")
+        for seed in range(4)
+        for level, change in rises_by.items()
+        for step in range(3)
+    ]
+    columns = ["source", "seed", "black_level", "step", "log_density_nats", "error_nats"]
+    return pd.DataFrame(rows, columns=[*columns, "dimensions"])
+
+
+def test_black_levels_show_shares_of_steps_and_the_change_per_dimension():
+    figure = blur.blur_black({"m": black_levels({0: -0.5, 32: 0.25})}, Bootstrap(resamples=100))
+    share, change = figure.axes
+    assert [line.get_ydata().tolist() for line in share.containers[0][:1]] == [[0.0, 1.0]]
+    assert change.lines[0].get_ydata().tolist() == [-1.0, 0.5]
+    assert [label.get_text() for label in change.get_xticklabels()] == ["0", "32"]
+
+
+def test_alignment_has_both_forms_and_their_correlation_at_each_level():
+    seeds = np.arange(6.0)
+    parts = [
+        pd.DataFrame({"seed": seeds, "logsnr_end": level, "with_score_nats": sign * seeds})
+        for level, sign in ((1.0, 1), (10.0, -1))
+    ]
+    table = pd.concat(parts).assign(without_score_nats=lambda t: t["seed"])
+    figure = control.alignment_curves({"m": table}, Bootstrap(resamples=100))
+    both, correlated = figure.axes
+    assert [line.get_ydata().tolist() for line in both.lines[:2]] == [[2.5, -2.5], [2.5, 2.5]]
+    assert correlated.containers[0][0].get_ydata() == pytest.approx([1.0, -1.0])
