@@ -9,11 +9,11 @@ from PIL import Image
 from cartoonists.files.errors import DataError
 from cartoonists.images.data import (
     find_dataset,
-    held_out_images,
     load_bundled_images,
     load_chest_xray,
     load_emoji,
 )
+from cartoonists.images.own_data import held_out_images
 from cartoonists.images.sheets import read_sheet, write_sheet
 
 
