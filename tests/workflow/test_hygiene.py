@@ -147,7 +147,7 @@ def test_topics_run_where_what_they_run_on_is_there(tmp_path, monkeypatch):
 def test_every_module_of_the_library_is_reached_from_outside_it():
     package = CLONE / "src" / "cartoonists"
     users = [*CLONE.glob("workflow/scripts/*.py"), *CLONE.glob("notebooks/*.ipynb")]
-    users += [*CLONE.glob("benchmarks/*.py"), package / "__init__.py"]
+    users += [*CLONE.glob("workflow/*.py"), *CLONE.glob("benchmarks/*.py"), package / "__init__.py"]
     pending = set().union(*(revision._imports(revision._tree(path)) for path in users))
     reached: set[str] = set()
     while pending:
