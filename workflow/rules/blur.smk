@@ -6,7 +6,7 @@ BLUR_SECTION = ("3 Image models", "Blur")
 
 
 use rule job from blur_table as blur_table with:
-    """Log-density of images after blur, noise, contrast and resolution changes; black at several levels."""
+    """Log-density of images after blur and its controls, and after blur at several black levels."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
         samples=chunk_files(

@@ -6,7 +6,6 @@ NETWORKS = {f"{width}-units": f"{width} units" for width in EXTRAPOLATION["width
 SCORES = {"exact": "exact"} | NETWORKS
 SAMPLED = {key: EXTRAPOLATION[key] for key in ("switch_logsnr", "steps")}
 SAMPLED |= {"n": EXTRAPOLATION["n_samples"], "seed": config["seed"]}
-AN_HOUR = {"mem_mb": grows(2000), "runtime": grows(60)}
 
 
 use rule job from extrapolation_truth as extrapolation_truth with:
@@ -32,7 +31,8 @@ use rule job from extrapolation_network as extrapolation_network with:
     pathvars:
         job="extrapolation_network/{width}",
     resources:
-        **AN_HOUR,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         n_draws=EXTRAPOLATION["n_draws"],
         training=EXTRAPOLATION["training"],
@@ -56,7 +56,8 @@ use rule job from extrapolation_samples as extrapolation_samples with:
     wildcard_constraints:
         score="|".join(SCORES),
     resources:
-        **AN_HOUR,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         **SAMPLED,
         score=lambda wildcards: SCORES[wildcards.score],
@@ -81,7 +82,8 @@ use rule job from extrapolation_errors as extrapolation_errors with:
     output:
         "results/theory/extrapolation_errors.csv",
     resources:
-        **AN_HOUR,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         **SAMPLED,
         networks=list(NETWORKS.values()),
@@ -93,7 +95,8 @@ use rule job from extrapolation_synthetic as extrapolation_synthetic with:
         table="results/theory/extrapolation_synthetic.csv",
         images="results/theory/extrapolation_synthetic.npz",
     resources:
-        **AN_HOUR,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         settings=EXTRAPOLATION["synthetic"],
         logsnr=[config["logsnr_min"], config["logsnr_max"]],
