@@ -114,10 +114,19 @@ def has_classifier(data: str) -> bool:
 def check(config: Any) -> None:
     """Raise ConfigError, naming key, found and allowed, for the first mistake in ``config``."""
     errors = sorted(_validator().iter_errors(config), key=lambda e: _key(e.path))
-    problems = [_sentence(error) for error in errors] or list(_contradictions(config))
+    problems = [_sentence(error) for error in errors] or list(_unnamed(config))
+    problems = problems or list(_contradictions(config))
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_one_line(problems[0]) + more)
+
+
+def _unnamed(value: Any, place: str = "") -> Iterator[str]:
+    """Keys that are no text: YAML reads ``null:``, ``1:`` and ``yes:`` as something else."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            yield f"{place}{key!r}: found as a key, allowed: text"
+        yield from _unnamed(inner, f"{place}{key}.")
 
 
 @cache
