@@ -78,11 +78,12 @@ def make_card(
     dataset: str, images: TrainingImages, recipe: Recipe, settings: dict, trained: Trained
 ) -> dict:
     """What the card of a trained model says of its network, schedule, data and training."""
-    spent = {
+    spent: dict[str, float] = {
         "steps": trained.steps,
-        "minutes": round(trained.seconds / 60, 2),
         "images_seen": trained.steps * recipe.batch,
     }
+    if recipe.minutes is not None:  # by steps a training is the same on every machine
+        spent["minutes"] = round(trained.seconds / 60, 2)
     card = {
         "name": f"{dataset}/{recipe.weighting}",
         "version": "0.3.0",

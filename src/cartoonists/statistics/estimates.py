@@ -179,6 +179,8 @@ def _of_correlations(statistic: Callable, columns: list, units) -> Estimate:
     n = int(codes.max()) + 1 if len(codes) else 0
 
     def interval(level: Bootstrap) -> Interval:
+        if n < 2:
+            return NOTHING
         with np.errstate(invalid="ignore", divide="ignore"):
             sums = _sums(data, codes, n)
             value = float(statistic(_matrix(sums.sum(axis=0))))
@@ -188,8 +190,11 @@ def _of_correlations(statistic: Callable, columns: list, units) -> Estimate:
                 n, np.full(n, 1 / n), level.resamples
             )
             resampled = statistic(_matrix(np.tensordot(draws, sums, axes=1)))
+        known = resampled[np.isfinite(resampled)]
+        if len(known) < level.resamples / 2:  # most resamples of so few units have no spread
+            return NOTHING
         tail = (1 - level.confidence) / 2
-        low, high = np.nanquantile(resampled, [tail, 1 - tail])
+        low, high = np.quantile(known, [tail, 1 - tail])
         return Interval(value, float(low), float(high))
 
     return Estimate(n, "bootstrap of units", interval)
