@@ -63,7 +63,7 @@ def test_execution_defaults_are_those_of_the_library():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"source": "hf:org/name"}, "source: 'hf:org/name' found, allowed: bundled, path, path:"),
+        ({"source": "hf:org/name"}, "source: 'hf:org/name' found, allowed: bundled, trained, path, path:"),
         ({"source": "hf:org/name@main"}, "revision 'main' found, allowed: a commit of 40"),
         ({"source": "url:https://x/y.safetensors"}, "sha256 or card_sha256 missing"),
         ({"source": "url:https://x/y.pkl"}, "'url:https://x/y.pkl' found, allowed: bundled"),
@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there_is_named_before_any_rule_runs(config):
 @pytest.mark.slow
 def test_the_rule_that_fetches_a_model(tmp_path):
     folder = tmp_path / "published"
-    tiny_models.save_diffusers(folder)
+    tiny_models.save_diffusers(folder, tiny_models.tiny_unet(sample_size=32))
     model = {"source": f"path:{folder}", "format": "diffusers", "data": "cifar10"}
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump({"models": {"tiny/net": model}, "run_models": ["tiny/net"]}))
