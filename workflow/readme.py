@@ -66,7 +66,7 @@ def refresh(clone: Path) -> None:
     rewrite(clone / "docs" / "claims.md", "register", f"\n{register_page(register)}")
     results = clone / "results"
     board = pd.read_csv(results / "scoreboard.csv", keep_default_na=False)
-    rewrite(clone / "README.md", "claims", scores(board, "docs/claims.md", ""))
+    rewrite(clone / "README.md", "claims", scores(board, "docs/claims.md"))
     rewrite(clone / "docs" / "index.md", "claims", scores(board, "claims.md"))
     rewrite(clone / "README.md", "cost", cost(results / "benchmarks"))
     use_style()

@@ -36,7 +36,7 @@ def test_a_clone_has_the_registered_bytes_whatever_git_does_to_line_ends(tmp_pat
     assert len(rows) > 10
     for row in rows:
         assert file_sha256(copy / "resources" / row.path) == row.sha256, row.path
-    for name in ("Makefile", "Snakefile", ".ci/run", "tests/local_slurm.sh"):
+    for name in ("Makefile", "Snakefile", ".ci/run", "tests/workflow/local_slurm.sh"):
         assert b"\r" not in (copy / name).read_bytes(), name
 
 
