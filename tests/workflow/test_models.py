@@ -63,7 +63,10 @@ def test_execution_defaults_are_those_of_the_library():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"source": "hf:org/name"}, "source: 'hf:org/name' found, allowed: bundled, trained, path, path:"),
+        (
+            {"source": "hf:org/name"},
+            "source: 'hf:org/name' found, allowed: bundled, trained, path, path:",
+        ),
         ({"source": "hf:org/name@main"}, "revision 'main' found, allowed: a commit of 40"),
         ({"source": "url:https://x/y.safetensors"}, "sha256 or card_sha256 missing"),
         ({"source": "url:https://x/y.pkl"}, "'url:https://x/y.pkl' found, allowed: bundled"),
