@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import refused
 from written_data import idx, write_fashion
 
 from cartoonists.images import data
@@ -35,17 +36,6 @@ FASHION_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def refused(call, *parts: str) -> str:
-    """The call ends in DataError with a single line that holds the parts."""
-    with pytest.raises(DataError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
-    return message
 
 
 def write_cifar(folder: Path, rng, records: int = 3) -> np.ndarray:

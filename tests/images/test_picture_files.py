@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import refused
 from PIL import Image, ImageCms, ImageFilter
 
 from cartoonists.images.data import DataError
@@ -30,16 +31,6 @@ def levels(rng):
 @pytest.fixture
 def colours(rng):
     return rng.integers(0, 256, (6, 4, 3), dtype=np.uint8)
-
-
-def refused(call, *parts: str) -> None:
-    """The call ends in DataError with a single line that holds the parts."""
-    with pytest.raises(DataError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
 
 
 def png(pixels: np.ndarray, *extra: bytes) -> bytes:

@@ -21,6 +21,7 @@ import diffusers
 import pytest
 import tiny_models
 import torch
+from hostile import places
 from safetensors.torch import load_file, save_file
 
 from cartoonists import load_model
@@ -107,14 +108,6 @@ FORMATS = {
 
 
 # --- mutations ------------------------------------------------------------------------------------
-
-
-def places(node, path=()):
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 def mutate_json(file: Path, chance: random.Random) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hostile import places
 from snakemake.utils import update_config
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -35,15 +36,6 @@ VALUES = [
     {"a/b": None}, {"../x/y": {"source": "bundled"}}, b"bytes", datetime.date(2026, 1, 1), {1, 2},
     DEEP,
 ]  # fmt: skip
-
-
-def places(node, path=()):
-    """Every path to a value in a tree of mappings and lists."""
-    items = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in items:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
 
 
 def parent_of(tree, path):
