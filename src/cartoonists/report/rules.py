@@ -6,7 +6,7 @@ the verdict is *undecided*.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cartoonists.statistics.claims import Interval
@@ -44,14 +44,15 @@ def _room(i: Interval, low: float, high: float) -> float:
     return min(i.low - low, high - i.high)
 
 
+ABOVE = Kind(
+    ("margin",),
+    holds=lambda i, margin: i.low > margin,
+    fails=lambda i, margin: i.high < margin,
+    slack=lambda i, margin: i.low - margin,
+    words="above {margin:g}",
+)
 KINDS = {
-    "above": Kind(
-        ("margin",),
-        holds=lambda i, margin: i.low > margin,
-        fails=lambda i, margin: i.high < margin,
-        slack=lambda i, margin: i.low - margin,
-        words="above {margin:g}",
-    ),
+    "above": ABOVE,
     "below": Kind(
         ("margin",),
         holds=lambda i, margin: i.high < margin,
@@ -73,13 +74,7 @@ KINDS = {
         slack=lambda i, value, margin: _room(i, value - margin, value + margin),
         words="{value:g} within ± {margin:g}",
     ),
-    "share_above": Kind(
-        ("margin",),
-        holds=lambda i, margin: i.low > margin,
-        fails=lambda i, margin: i.high < margin,
-        slack=lambda i, margin: i.low - margin,
-        words="a share above {margin:g}",
-    ),
+    "share_above": replace(ABOVE, words="a share above {margin:g}"),
     "always": Kind(
         ("at_least",),
         holds=lambda i, at_least: i.value == 1 and i.low >= at_least,
@@ -87,11 +82,9 @@ KINDS = {
         slack=lambda i, at_least: i.low - at_least if i.value == 1 else i.value - 1,
         words="no counter-example, and a share of at least {at_least:g} shown",
     ),
-    "proves_above": Kind(
-        ("margin",),
-        holds=lambda i, margin: i.low > margin,
+    "proves_above": replace(
+        ABOVE,
         fails=lambda i, margin: False,
-        slack=lambda i, margin: i.low - margin,
         words="above {margin:g} proves it, below says nothing",
     ),
 }
