@@ -33,7 +33,16 @@ class Estimate:
 
     n: int
     method: str
-    interval: Callable[[Bootstrap], Interval]
+    made: Callable[[Bootstrap], Interval]
+
+    @property
+    def known(self) -> bool:
+        """Whether there are units enough for an interval: two, or an exact number."""
+        return self.n >= 2 or self.method == EXACT
+
+    def interval(self, level: Bootstrap) -> Interval:
+        """The value with its interval; `NOTHING` where it is not ``known``."""
+        return self.made(level) if self.known else NOTHING
 
 
 def exact(value: float, n: int = 1) -> Estimate:
@@ -179,8 +188,6 @@ def _of_correlations(statistic: Callable, columns: list, units) -> Estimate:
     n = int(codes.max()) + 1 if len(codes) else 0
 
     def interval(level: Bootstrap) -> Interval:
-        if n < 2:
-            return NOTHING
         with np.errstate(invalid="ignore", divide="ignore"):
             sums = _sums(data, codes, n)
             value = float(statistic(_matrix(sums.sum(axis=0))))
@@ -262,11 +269,10 @@ class Measurements:
         of += f" for {together} rows together" if together > 1 else ""
         if estimate.method == EXACT:
             of = ""
-        known = estimate.n >= 2 or estimate.method == EXACT
-        found = estimate.interval(level) if known else NOTHING
+        found = estimate.interval(level)
         values = {"ours": found.value, "ci_low": found.low, "ci_high": found.high}
         rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
-        return rounded | {"interval": estimate.method + of if known else ""}
+        return rounded | {"interval": estimate.method + of if estimate.known else ""}
 
 
 def read_rows(path: str | Path, columns: list[str]) -> pd.DataFrame:
