@@ -4,6 +4,7 @@ import copy
 import csv
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,16 @@ class Recipe:
         """Weight w(λ) of the loss."""
         return torch.sigmoid(2 - logsnr) if self.weighting == "quality" else logsnr * 0 + 1
 
+    @cached_property
+    def _mass(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share of the weight up to each λ of a fine grid, and the grid."""
+        grid = torch.linspace(self.logsnr_min, self.logsnr_max, LEVELS, dtype=torch.float64)
+        mass = torch.cumulative_trapezoid(self.weight(grid), grid)
+        return torch.cat([mass.new_zeros(1), mass / mass[-1]]).numpy(), grid.numpy()
+
     def levels(self, points: Tensor) -> Tensor:
         """Quantiles of λ at ``points`` in [0, 1), of the density proportional to the weight."""
-        grid = torch.linspace(self.logsnr_min, self.logsnr_max, LEVELS, dtype=torch.float64)
-        weight = self.weight(grid)
-        mass = torch.cumulative_trapezoid(weight, grid)
-        mass = torch.cat([mass.new_zeros(1), mass / mass[-1]])
-        return torch.from_numpy(np.interp(points.numpy(), mass.numpy(), grid.numpy())).float()
+        return torch.from_numpy(np.interp(points.numpy(), *self._mass)).float()
 
     def share(self, step: int, seconds: float) -> float:
         """Share of the budget that is spent after so many steps and seconds."""
