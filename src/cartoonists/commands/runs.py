@@ -27,10 +27,9 @@ from cartoonists.files.artifacts import (
 )
 from cartoonists.files.downloads import cache_dir
 from cartoonists.files.errors import CheckpointError
-from cartoonists.files.python_source import PREFIX
+from cartoonists.files.python_source import PREFIX, PythonSource
 from cartoonists.files.resources import file_sha256
 from cartoonists.models import checkpoints
-from cartoonists.models.checkpoints import ModelSpec
 from cartoonists.models.image_models import GuidedModel, ImageModel
 from cartoonists.paths.scores import NonFiniteScore, ScoreModel
 from cartoonists.paths.streams import sample_seeds
@@ -177,16 +176,7 @@ def image_model(name: str, device: str, precision: str) -> ImageModel:
 
 def identity(command: str, name: str, model: Any) -> dict[str, Any]:
     """What tells runs of different models apart: name and SHA-256 of card and files."""
-    if name.startswith(PREFIX):
-        digests = list(checkpoints.fetch_model(ModelSpec(name, "python"))["files"].values())
-        return _identity(command, name, model, digests)
-    place = Path(name)
-    files = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
-    digests = [file_sha256(file) for file in files if file.suffix in (".json", ".safetensors")]
-    return _identity(command, name, model, digests)
-
-
-def _identity(command: str, name: str, model: Any, digests: list[str]) -> dict[str, Any]:
+    digests = [file_sha256(file) for file in _files(name)]
     text = json.dumps([model.card, digests], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {
@@ -195,6 +185,15 @@ def _identity(command: str, name: str, model: Any, digests: list[str]) -> dict[s
         "model": name,
         "model_sha256": digest,
     }
+
+
+def _files(name: str) -> list[Path]:
+    """The files that a model is read from; none of a bundled model, whose card has a digest."""
+    if name.startswith(PREFIX):
+        return PythonSource.of(name).files()
+    place = Path(name)
+    found = [place] if place.is_file() else sorted(place.rglob("*")) if place.is_dir() else []
+    return [file for file in found if file.suffix in (".json", ".safetensors")]
 
 
 def kept_table(model: ScoreModel, settings: dict[str, Any]) -> PosteriorTable:
