@@ -3,8 +3,11 @@
 import csv
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, files
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 RESOURCES_VARIABLE = "CARTOONISTS_RESOURCES"
@@ -38,25 +41,26 @@ def resources_dir() -> Path:
     """
     named = os.environ.get(RESOURCES_VARIABLE)
     clone = Path(__file__).resolve().parents[3] / "resources"
-    places = [Path(named)] if named else [clone, *_installed()]
-    for folder in places:
+    first = Path(named) if named else clone
+    for folder in chain([first], () if named else _installed()):
         if (folder / REGISTRY_NAME).is_file():
             return folder
     origin = f"named by {RESOURCES_VARIABLE}" if named else "of the clone that holds this package"
     raise ResourceError(
-        f"{places[0]}: no {REGISTRY_NAME} there (folder {origin}); install the wheel or a clone "
+        f"{first}: no {REGISTRY_NAME} there (folder {origin}); install the wheel or a clone "
         f"with pip, or set {RESOURCES_VARIABLE} to the resources folder of a clone"
     )
 
 
-def _installed() -> list[Path]:
-    """Where a wheel has put its bundled files, if this package comes from one."""
-    try:
-        listed = files("cartoonists") or []
-    except PackageNotFoundError:
-        return []
-    names = [file for file in listed if file.name == REGISTRY_NAME]
-    return [Path(str(name.locate())).resolve().parent for name in names]
+def _installed() -> Iterator[Path]:
+    """Where a wheel has put its bundled files, if this package comes from one.
+
+    The distribution's list of files is read only where this is asked for: not in a clone.
+    """
+    with suppress(PackageNotFoundError):
+        for file in files("cartoonists") or []:
+            if file.name == REGISTRY_NAME:
+                yield Path(str(file.locate())).resolve().parent
 
 
 def file_sha256(path: Path) -> str:
