@@ -19,7 +19,6 @@ from cartoonists.paths.scores import NetworkScore
 from cartoonists.paths.solvers import integrate
 from cartoonists.paths.streams import Streams
 
-SIZE = 8  # pixels a side
 RATE = 2e-3  # of Adam at the first step
 
 

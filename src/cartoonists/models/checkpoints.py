@@ -212,7 +212,7 @@ def fetch_model(
     options: dict[str, Any] = {"offline": offline, "attempts": attempts, "wait": wait}
     kind, _, place = spec.source.partition(":")
     if kind == "bundled":
-        path = _locate(spec.name)[0]
+        path = _locate(spec.name)
     elif kind == "url":
         folder = cache_dir(cache) / "url" / str(spec.sha256)[:16]
         path = fetch_url(place, str(spec.sha256), folder / "model.safetensors", **options)
@@ -326,7 +326,7 @@ def load_model(
     elif str(name).endswith(".json"):
         spec, path = _read_fetched(Path(name))
     else:
-        path = Path(name) if Path(name).is_dir() else _locate(str(name))[0]
+        path = Path(name) if Path(name).is_dir() else _locate(str(name))
         spec = ModelSpec(f"path:{path}", detect_format(path))
     model = _load(path, spec)
     if spec.data is not None and hasattr(model, "card"):
@@ -430,7 +430,8 @@ def _load_native(weights: Path) -> ImageModel:
     return ImageModel(network, shape, schedule, scaling, card, head=card["head"])
 
 
-def _locate(name: str) -> tuple[Path, Path]:
+def _locate(name: str) -> Path:
+    """Weights of a native model, whose card stands beside them."""
     if name.endswith(".safetensors"):
         weights = Path(name)
     elif re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", name):
@@ -443,7 +444,7 @@ def _locate(name: str) -> tuple[Path, Path]:
             if weights.parent.parent == resources_dir() / BUNDLED:
                 raise _unknown(name)
             raise CheckpointError(f"model {name!r}: {file} is missing")
-    return weights, card
+    return weights
 
 
 def _unknown(name: str) -> CheckpointError:

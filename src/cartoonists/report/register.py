@@ -99,10 +99,6 @@ class Register:
                 raise ValueError(f"claim {name}: {ids.count(name)} entries found, allowed: one")
         return Register(entries)
 
-    def of_topic(self, topic: str) -> "Register":
-        """The claims that a topic measures."""
-        return Register([entry for entry in self.entries if entry.topic == topic])
-
     def decide(self, measured: pd.DataFrame, left_out: Mapping[str, Sequence[str]]) -> pd.DataFrame:
         """Rows with their verdicts, columns `COLUMNS`, claim by claim.
 

@@ -24,18 +24,6 @@ class Interval:
         """A number without sampling error."""
         return Interval(value, value, value)
 
-    def above(self, bound: float) -> bool:
-        """Whether the whole interval lies above the bound."""
-        return self.low > bound
-
-    def below(self, bound: float) -> bool:
-        """Whether the whole interval lies below the bound."""
-        return self.high < bound
-
-    def within(self, low: float, high: float) -> bool:
-        """Whether the whole interval lies between the bounds."""
-        return low <= self.low and self.high <= high
-
 
 @dataclass(frozen=True)
 class Bootstrap:
