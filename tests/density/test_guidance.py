@@ -55,7 +55,7 @@ def test_guidance_of_a_gaussian_follows_the_closed_form(quantile, short):
         )
         error = radius(run.x, 3.0, short) - predicted_radius(target, quantile)
         errors.append(error.abs().max().item())
-    assert errors[1] < 0.15
+    assert errors[1] < (0.15 if isinstance(short, VE) else 0.05)  # VE: x is larger
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)  # Heun: order 2
 
 

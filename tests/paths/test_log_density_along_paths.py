@@ -70,7 +70,7 @@ SDES = {
     "projected noise": DensityGuidance(S, 0.4, 0.7),
     "projected noise in a window": DensityGuidance(S, 0.6, 1.0, -1.0, 1.5),
 }
-NOISY_STEPS = (16, 64, 384)
+NOISY_STEPS = (8, 32, 128, 384)
 
 
 @pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
@@ -84,7 +84,10 @@ def test_odes_track_at_the_order_of_the_scheme(name, solver, expected, short):
     process, target = replace(ODES[name], schedule=short), mixture(short)
     errors = {n: tracked_error(process, target, n, solver) for n in (16, 32, 64)}
     assert order(errors) == pytest.approx(expected, abs=0.3)
-    assert errors[64].abs().max() < {"euler": 1.0, "heun": 2e-2, "rk4": 5e-4}[solver]
+    bound = {"euler": 0.5, "heun": 1e-2, "rk4": 5e-4}[solver]
+    if isinstance(short, VE) and solver != "rk4":
+        bound *= 2  # its x is larger towards the noise
+    assert errors[64].abs().max() < bound
 
 
 def test_tracking_sees_the_bounded_drift():
