@@ -9,6 +9,7 @@ from cartoonists import VE, VP, GaussianMixture, sample_high_density
 from cartoonists.density.guidance import rescale_latent, sample_guided
 from cartoonists.density.posterior import MixturePosterior
 from cartoonists.density.sampling import follow_high_density
+from cartoonists.paths.bases import Columns
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import RectifiedFlow, uniform_grid
 from cartoonists.paths.streams import Streams
@@ -154,6 +155,30 @@ def test_mixtures_are_as_near_as_the_isotropic_tracker(case, family):
     draw(scheduler, target, x)
     error = scheduler.log_density - target.log_prob(scheduler.sample, scheduler.logsnr_end)
     assert -1 < error.mean() < mean + 0.5 and error.std() < 1.5 * spread, error.mean()
+
+
+class Seen(MixturePosterior):
+    """Remembers where it was asked."""
+
+    def __init__(self, target):
+        super().__init__(target)
+        self.points = []
+
+    def mean_variance(self, z, logsnr):
+        self.points.append(z)
+        return super().mean_variance(z, logsnr)
+
+
+def test_a_posterior_is_asked_at_the_coordinates_in_its_own_basis():
+    axes = Columns(torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0])
+    means, variances = torch.randn(2, 6), torch.rand(2, 6) + 0.1
+    target = GaussianMixture([0.4, 0.6], means, variances, VP(), axes)
+    scheduler = TrackedScheduler.from_config(PLAIN)
+    scheduler.variance = Seen(target)
+    scheduler.set_timesteps(3)
+    x = torch.randn(2, 6, dtype=torch.float64)
+    draw(scheduler, target, x)
+    torch.testing.assert_close(scheduler.variance.points[0], axes.coordinates(x))
 
 
 def test_the_end_can_be_set_between_and_beyond_the_levels():

@@ -171,7 +171,8 @@ class PipelineScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         denoised = self.table.denoised(output, x, index)
         variance = torch.zeros((), dtype=dtype, device=x.device)
         if self.posterior is not None:
-            variance = self.posterior.mean_variance(x, logsnr)
+            z = self.posterior.basis.coordinates(x)
+            variance = self.posterior.mean_variance(z, logsnr)
         at = Look(x, logsnr, denoised, variance)
         if self._position is None:
             self._walk = self._start(at, index)
