@@ -71,20 +71,34 @@ def sample_high_density(
     schedule = model.schedule
     schedule.check(switch_logsnr, "switch_logsnr")
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    before, after = split_steps(schedule, switch_logsnr, steps)
-    x = model.sample_prior(Streams(seeds, "prior"))
-    path = Path(x, model.prior_log_prob(x), 0)
-    if switch_logsnr > schedule.logsnr_min:
-        path = reverse_sde_path(
-            model, x, path.log_density, uniform_grid(schedule.logsnr_min, switch_logsnr, before),
-            seeds, posterior=posterior, covariance=covariance,
-        )  # fmt: skip
+    path = sample_to_switch(model, steps, switch_logsnr, seeds, posterior, covariance)
+    after = split_steps(schedule, switch_logsnr, steps)[1]
     end = follow_high_density(
         model, path.x, path.log_density, switch_logsnr, after, seeds,
         Numerics(solver, divergence, probes, basis),
     )  # fmt: skip
     return HighDensitySamples(
         end.x, end.log_density, path.x, path.log_density, path.nfe + end.nfe, seeds, path.error
+    )
+
+
+def sample_to_switch(
+    model: ScoreModel,
+    steps: int,
+    switch_logsnr: float,
+    seeds: Sequence[int],
+    posterior: Posterior | None = None,
+    covariance: str = "diagonal",
+) -> Path:
+    """The first stage: the reverse SDE from the prior to the switch, of ``steps`` over all of λ."""
+    low = model.schedule.logsnr_min
+    x = model.sample_prior(Streams(seeds, "prior"))
+    log_density = model.prior_log_prob(x)
+    if switch_logsnr == low:
+        return Path(x, log_density, 0)
+    grid = uniform_grid(low, switch_logsnr, split_steps(model.schedule, switch_logsnr, steps)[0])
+    return reverse_sde_path(
+        model, x, log_density, grid, seeds, posterior=posterior, covariance=covariance
     )
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.posterior import Posterior, mixture_table
-from cartoonists.density.sampling import sample_high_density, split_steps
+from cartoonists.density.sampling import sample_to_switch, split_steps
 from cartoonists.density.stein import estimate_table, posterior_of
 from cartoonists.experiments.high_density import high_density_pairs
 from cartoonists.experiments.noise import with_noise
@@ -246,10 +246,7 @@ def _places(
     schedule = mixture.schedule
     untracked = torch.zeros(len(seeds), dtype=torch.float64)
     for switch in switch_logsnr:
-        x = sample_high_density(
-            mixture, seeds=seeds, steps=steps, switch_logsnr=switch, divergence="none",
-            posterior=posterior_of(mixture),
-        ).x_switch  # fmt: skip
+        x = sample_to_switch(mixture, steps, switch, seeds, posterior_of(mixture)).x
         stops = [level for level in levels if level > switch]
         for start, stop in zip([switch, *stops[:-1]], stops, strict=True):
             count = split_steps(schedule, schedule.logsnr_max - (stop - start), steps)[1]
