@@ -431,7 +431,6 @@ def _load_native(weights: Path) -> ImageModel:
 
 
 def _locate(name: str) -> Path:
-    """Weights of a native model, whose card stands beside them."""
     if name.endswith(".safetensors"):
         weights = Path(name)
     elif re.fullmatch(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+", name):
