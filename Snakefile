@@ -24,10 +24,9 @@ from chunks import chunk_files, chunk_range
 from figures import figure, figures, shown_table
 from plan import environment, kind, stems, topics, use_clone, use_python_of_path
 from register import absent, read_register
-from validation import checked_models, has_classifier, unfit
+from validation import has_classifier, planned
 
-MODELS = checked_models(config)
-LEFT_OUT = unfit(config)  # topics that cannot take a model, with the reason
+MODELS, LEFT_OUT = planned(config)  # LEFT_OUT: topics that cannot take a model, with the reason
 UNFIT = {(row["topic"], row["model"]) for row in LEFT_OUT}
 PICTURED = {name: MODELS[name] for name in MODELS if ("high_density", name) not in UNFIT}
 IN_DEPTH = {name: MODELS[name] for name in PICTURED if name not in config["briefly"]}

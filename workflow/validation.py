@@ -26,10 +26,9 @@ if sys.modules[_IRI] is None:
 from applicability import data_problem, description, left_out  # noqa: E402
 
 from cartoonists.files.python_source import PythonSource, SourceError  # noqa: E402
+from cartoonists.files.resources import ResourceError, resources_dir  # noqa: E402
 
 SCHEMA = Path(__file__).parent / "schemas" / "config.schema.yaml"
-RESOURCES = Path(__file__).resolve().parents[1] / "resources"
-BUNDLED = RESOURCES / "models"
 EXECUTION_DEFAULTS = {  # the library's own
     "device": "auto",
     "precision": "fp32",
@@ -65,7 +64,14 @@ class ConfigError(ValueError):
 
 
 def checked_models(config: Any) -> dict[str, dict[str, str]]:
-    """The models to run, by name: ``reference`` for the library and ``sha256`` of the weights.
+    """The models of `planned` alone."""
+    return planned(config)[0]
+
+
+def planned(config: Any) -> tuple[dict[str, dict[str, str]], list[dict[str, str]]]:
+    """The models to run, and rows of the topics that cannot take one of them (`applicability`).
+
+    The models by name: ``reference`` for the library and ``sha256`` of the weights.
 
     ``data`` is the data set of the held-out images and of the classifier.
     A model that a rule has to fetch first has its ``spec`` too, and one that does not run as the
@@ -75,17 +81,13 @@ def checked_models(config: Any) -> dict[str, dict[str, str]]:
     try:
         check(config)
         models = {name: _model(name, config) for name in config["run_models"]}
-        for name, found in _described(config).items():
+        described = _described(config)
+        for name, found in described.items():
             if problem := data_problem(found, models[name]["data"]):
                 raise ConfigError(f"models.{name}.{_one_line(problem)}")
-        return models
+        return models, left_out(described, config)
     except ConfigError as error:
         sys.exit(f"config error: {error}")
-
-
-def unfit(config: dict) -> list[dict[str, str]]:
-    """Rows of topics that cannot take a model of a checked configuration (`applicability`)."""
-    return left_out(_described(config), config)
 
 
 def _described(config: dict) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def _described(config: dict) -> dict[str, Any]:
         model = config["models"][name]
         kind, _, place = model["source"].partition(":")
         if kind == "bundled":
-            place = str(BUNDLED / f"{name}.safetensors")
+            place = str(_bundled(f"models/{name}.safetensors"))
         elif kind == "path":
             place = place or model["path"]
         try:
@@ -108,7 +110,15 @@ def _described(config: dict) -> dict[str, Any]:
 
 def has_classifier(data: str) -> bool:
     """Whether a classifier of that data set is bundled."""
-    return not data.startswith(FOLDER) and (RESOURCES / f"classifiers/{data}.safetensors").is_file()
+    return not data.startswith(FOLDER) and _bundled(f"classifiers/{data}.safetensors").is_file()
+
+
+def _bundled(path: str) -> Path:
+    """A bundled file, where jobs look for it too.  Raises ConfigError without a registry."""
+    try:
+        return resources_dir() / path
+    except ResourceError as error:
+        raise ConfigError(_one_line(str(error))) from None
 
 
 def check(config: Any) -> None:
@@ -196,7 +206,7 @@ def _python_files(name: str, model: dict) -> dict[str, str]:
 def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     """Reference and SHA-256 of a checkpoint.  Raises ConfigError where it is missing or altered."""
     bundled = model["source"] == "bundled"
-    weights = BUNDLED / f"{name}.safetensors" if bundled else Path(model["path"])
+    weights = _bundled(f"models/{name}.safetensors") if bundled else Path(model["path"])
     if weights.is_dir():
         raise ConfigError(
             f"models.{name}: {weights} found, allowed: a .safetensors file, or a folder with "
