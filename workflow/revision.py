@@ -105,4 +105,4 @@ def _module(module: str) -> tuple[set[str], str]:
         first = node.body[0]
         if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
             node.body = node.body[1:] or [ast.Pass()]
-    return imported, ast.dump(tree)
+    return imported, hashlib.sha256(ast.dump(tree).encode()).hexdigest()
