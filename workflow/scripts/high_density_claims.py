@@ -102,8 +102,9 @@ with job(snakemake) as record:
     measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
         artifact = f"results/{model}/high_density.csv"
+        table = pd.read_csv(artifact)
         for measure in (gains, bounds, detail, cartoons, numerical_error):
-            measure(measured, model, pd.read_csv(artifact), artifact)
+            measure(measured, model, table, artifact)
         sets = f"results/{model}/high_density_sets.csv"
         diversity(measured, model, sets, measured.bootstrap.confidence)
     write_table(snakemake.output[0], measured.table(), record)
