@@ -1,7 +1,7 @@
 import pandas as pd
 
 from cartoonists.files.artifacts import job, write_table
-from cartoonists.report import extrapolation as tables
+from cartoonists.statistics import extrapolation as tables
 from cartoonists.statistics.estimates import Measurements, correlation, mean, ratio_of_means, share
 
 
