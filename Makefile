@@ -1,6 +1,6 @@
 # make figures: every figure, table, notebook and the report.  make test: the test suite.
 # make lint: style and types.  make docs: the documentation, in site/.
-# make readme: the README's picture and claims, from results/.
+# make readme: picture, claims and cost in README and docs, from results/.
 # make train-all OUT=folder MINUTES=60 PACK=pack.npz: every bundled model trained anew.
 # make pack PACK=pack.npz DATA="name=folder …" LOSSY="cifar10=folder": what that needs, in one file.
 # make cards: the pages of the bundled models.
