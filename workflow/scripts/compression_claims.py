@@ -13,38 +13,41 @@ LOSSLESS = ("zlib_bytes", "png_bytes", "webp_lossless_bytes")
 DENSITY, PNG = "log_density_nats", "png_bytes"
 
 
-def sizes(measured: Measurements, kept: pd.DataFrame, here) -> None:
+def sizes(measured: Measurements, table: pd.DataFrame, here) -> None:
     """Claim 9: PNG size, with each pooling by itself."""
-    units = kept["kind"].eq("data").astype(str) + kept["seed"].astype(str)
-    ordinary, real = (kept[kept["kind"] == kind] for kind in ("ordinary", "data"))
-    for condition, part in {
-        "ordinary samples": ordinary, "real images": real, "all kinds together": kept
+    units = table["kind"].eq("data").astype(str) + table["seed"].astype(str)
+    ordinary, real = (table[table["kind"] == kind] for kind in ("ordinary", "data"))
+    for condition, whole in {
+        "ordinary samples": ordinary, "real images": real, "all kinds together": table
     }.items():  # fmt: skip
+        part = whole[trusted(whole)]
         found = correlation(part[DENSITY], part[PNG], units[part.index])
-        measured.add("png-follows-density", found, **here(condition, part))
-    for switch, part in kept[kept["kind"] == "high-density"].groupby("switch_logsnr"):
+        measured.add("png-follows-density", found, **here(condition, whole))
+    for switch, whole in table[table["kind"] == "high-density"].groupby("switch_logsnr"):
+        part = whole[trusted(whole)]
         found = correlation(part[DENSITY], part[PNG])
-        where = here(f"switch at λ = {switch:g}", part)
-        measured.add("png-within-switch", found, **where)
+        measured.add("png-within-switch", found, **here(f"switch at λ = {switch:g}", whole))
 
 
-def codecs(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
+def codecs(measured: Measurements, whole: pd.DataFrame, here) -> None:
     """Claim 9: lossless codecs two by two, the one with smaller files first."""
+    ordinary = whole[trusted(whole)]
     found = [name for name in LOSSLESS if name in ordinary]
     ranked = sorted(found, key=lambda name: ordinary[name].mean())
     for i, better in enumerate(ranked):
         for other in ranked[i + 1 :]:
             gap = correlation_gap(ordinary[DENSITY], ordinary[better], ordinary[other])
             names = [n.removesuffix("_bytes").replace("_", " ") for n in (better, other)]
-            measured.add("codec-order", gap, **here(" - ".join(names), ordinary))
+            measured.add("codec-order", gap, **here(" - ".join(names), whole))
 
 
-def dimension(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
+def dimension(measured: Measurements, whole: pd.DataFrame, here) -> None:
     """Claim 12: FLIPD against PNG size at equal log-density, and against that at equal |σ s|²."""
+    ordinary = whole[trusted(whole)]
     for name in [name for name in ordinary if name.startswith("lid_at_")]:
         level = name.removeprefix("lid_at_")
         square = f"scaled_square_at_{level}"
-        where = here(f"FLIPD at λ = {level}", ordinary)
+        where = here(f"FLIPD at λ = {level}", whole)
         part = ordinary[[name, PNG, DENSITY, square]].dropna()
         found = partial_rank_correlation(part[name], part[PNG], part[DENSITY])
         measured.add("local-dimension", found, **where)
@@ -54,20 +57,14 @@ def dimension(measured: Measurements, ordinary: pd.DataFrame, here) -> None:
 
 def measure(measured: Measurements, model: str, artifact: str) -> None:
     table = pd.read_csv(artifact)
-    kept = table[trusted(table)]
 
-    def here(condition: str, part: pd.DataFrame) -> dict:
-        alike = table
-        if condition != "all kinds together":
-            alike = table[table["kind"] == part["kind"].iloc[0]] if len(part) else table.iloc[:0]
-        if condition.startswith("switch"):
-            alike = alike[alike["switch_logsnr"] == part["switch_logsnr"].iloc[0]]
-        dropped = len(alike) - len(part)
+    def here(condition: str, whole: pd.DataFrame) -> dict:
+        dropped = int((~trusted(whole)).sum())
         where = {"artifact": artifact, "model": model, "condition": condition}
         return where | {"left_out": dropped, "why": UNTRUSTED}
 
-    sizes(measured, kept, here)
-    ordinary = kept[kept["kind"] == "ordinary"]
+    sizes(measured, table, here)
+    ordinary = table[table["kind"] == "ordinary"]
     codecs(measured, ordinary, here)
     dimension(measured, ordinary, here)
 
