@@ -5,9 +5,9 @@ import pytest
 from cartoonists.files.errors import DataError
 
 
-def refused(call, *parts: str) -> str:
-    """The call ends in DataError with a single line that holds the parts; returns the line."""
-    with pytest.raises(DataError) as caught:
+def refused(call, *parts: str, error: type[Exception] = DataError) -> str:
+    """The call ends in this error with a single line that holds the parts; returns the line."""
+    with pytest.raises(error) as caught:
         call()
     message = str(caught.value)
     assert "\n" not in message

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
+import hostile
 import pytest
 
 from cartoonists.files import resources
@@ -29,12 +31,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def refused(call, *parts: str) -> None:
-    with pytest.raises(ResourceError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    for part in parts:
-        assert part in str(caught.value)
+refused = partial(hostile.refused, error=ResourceError)
 
 
 def test_every_registered_file_is_intact_and_every_file_registered():

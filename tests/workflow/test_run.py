@@ -13,6 +13,7 @@ from workflow_clone import CLONE
 from cartoonists.files.artifacts import read_record
 from cartoonists.report.register import COLUMNS
 from cartoonists.report.rules import NOT_TESTED, UNDECIDED, VERDICTS
+from cartoonists.report.scoreboard import counts
 
 MODELS = ["cifar10/quality", "fashion-mnist/likelihood"]
 
@@ -70,6 +71,7 @@ def test_the_readme_is_refreshed_from_the_results(clone):
     for page in (readme, clone.folder / "docs" / "index.md"):
         lines = [x for x in page.read_text().splitlines() if re.match(r"\| \[\d+\]\(", x)]
         assert len(lines) == len(board) > 20
+        assert counts(board) in page.read_text()
     assert (clone.folder / "docs" / "images" / "low_to_high.png").is_file()
 
 
