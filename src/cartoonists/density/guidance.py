@@ -319,7 +319,7 @@ def alignment_curve(
     for sign, path in zip((1, -1), paths, strict=True):
         end = sample_ode(
             model, len(latent), steps, solver, divergence, seeds=seeds,
-            probes=probes, basis=None if posterior is None else posterior.basis, grid=grid,
+            probes=probes, posterior=posterior, grid=grid,
             x_prior=latent + sign * width * direction,
             callback=into(path),
         )  # fmt: skip
