@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.posterior import Posterior
+from cartoonists.experiments.noise import with_noise
 from cartoonists.images.pictures import add_noise, down_up, gaussian_blur, scale_contrast
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.paths.streams import Streams
@@ -48,10 +49,7 @@ def noised_image(model: ImageModel, images: np.ndarray, seeds: Sequence[int]) ->
     """
     grey = torch.from_numpy(np.asarray(images))
     x = model.from_pixels(grey, Streams(seeds, "dequantisation").uniform(model.pixel_shape))
-    end = model.schedule.logsnr_max
-    noise = Streams(seeds, "final noise").normal(model.shape)
-    clean = x / model.end_scale
-    return model.schedule.alpha(end) * clean + model.schedule.sigma(end) * noise
+    return with_noise(x / model.end_scale, model, seeds, "final noise")
 
 
 def image_log_density(

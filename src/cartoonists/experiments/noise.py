@@ -8,11 +8,13 @@ from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.streams import Streams
 
 
-def with_noise(clean: Tensor, model: ScoreModel, seeds: Sequence[int]) -> Tensor:
-    """α x_0 + σ ε at logsnr_max, with an ε that depends on the seed alone."""
+def with_noise(
+    clean: Tensor, model: ScoreModel, seeds: Sequence[int], purpose: str = "equal noise"
+) -> Tensor:
+    """α x_0 + σ ε at logsnr_max, with an ε that depends on the seed and the ``purpose`` alone."""
     schedule = model.schedule
     alpha, sigma = schedule.alpha(schedule.logsnr_max), schedule.sigma(schedule.logsnr_max)
-    noise = model.prepare(Streams(seeds, "equal noise").normal(model.shape))
+    noise = model.prepare(Streams(seeds, purpose).normal(model.shape))
     return alpha * clean + sigma * noise
 
 
