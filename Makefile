@@ -29,7 +29,7 @@ figures: $(STAMP)
 	snakemake --cores all --workflow-profile workflow/profiles/default
 
 test: $(STAMP)
-	pytest
+	pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP)
 	ruff check .

@@ -20,7 +20,7 @@ def double(x):
 
 
 @pytest.fixture
-def clone(tmp_path, monkeypatch):
+def tree(tmp_path, monkeypatch):
     """A small package: outer imports inner; other stands alone."""
     package = tmp_path / "src" / "cartoonists"
     package.mkdir(parents=True)
@@ -40,13 +40,13 @@ def forget():
         function.cache_clear()
 
 
-def hash_of(clone, name="script.py"):
+def hash_of(tree, name="script.py"):
     forget()
     return revision.code_hash(name)
 
 
-def edit(clone, module, old, new):
-    path = clone / "src" / "cartoonists" / f"{module}.py"
+def edit(tree, module, old, new):
+    path = tree / "src" / "cartoonists" / f"{module}.py"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -56,10 +56,10 @@ def edit(clone, module, old, new):
     ("module", "old", "new"),
     [("outer", "2 *", "3 *"), ("inner", "return x", "return x + 1")],
 )
-def test_reached_code_counts(clone, module, old, new):
-    before = hash_of(clone)
-    edit(clone, module, old, new)
-    assert hash_of(clone) != before
+def test_reached_code_counts(tree, module, old, new):
+    before = hash_of(tree)
+    edit(tree, module, old, new)
+    assert hash_of(tree) != before
 
 
 @pytest.mark.parametrize(
@@ -71,50 +71,50 @@ def test_reached_code_counts(clone, module, old, new):
         ("other", "VALUE = 1", "VALUE = 2"),
     ],
 )
-def test_comments_docstrings_layout_and_other_modules_do_not(clone, module, old, new):
-    before = hash_of(clone)
-    edit(clone, module, old, new)
-    assert hash_of(clone) == before
+def test_comments_docstrings_layout_and_other_modules_do_not(tree, module, old, new):
+    before = hash_of(tree)
+    edit(tree, module, old, new)
+    assert hash_of(tree) == before
 
 
-def test_every_way_to_import_reaches_the_same_modules(clone):
-    before = hash_of(clone)
+def test_every_way_to_import_reaches_the_same_modules(tree):
+    before = hash_of(tree)
     for text in (
         "from cartoonists import double",
         "from cartoonists import outer",
         "import cartoonists.outer",
     ):
-        (clone / "script.py").write_text(text)
-        assert hash_of(clone) == before
+        (tree / "script.py").write_text(text)
+        assert hash_of(tree) == before
 
 
-def test_modules_of_a_room_are_reached_by_their_full_names(clone):
-    room = clone / "src" / "cartoonists" / "room"
+def test_modules_of_a_room_are_reached_by_their_full_names(tree):
+    room = tree / "src" / "cartoonists" / "room"
     room.mkdir()
     (room / "__init__.py").write_text("")
     (room / "near.py").write_text("from cartoonists.inner import helper\n")
     (room / "far.py").write_text("")
-    (clone / "script.py").write_text("from cartoonists.room.near import helper\n")
-    near = hash_of(clone)
+    (tree / "script.py").write_text("from cartoonists.room.near import helper\n")
+    near = hash_of(tree)
     for text in ("from cartoonists.room import near", "import cartoonists.room.near"):
-        (clone / "script.py").write_text(text)
-        assert hash_of(clone) == near
-    edit(clone, "inner", "return x", "return x + 1")
-    assert hash_of(clone) != near
-    (clone / "script.py").write_text("import cartoonists.room")
-    whole = hash_of(clone)
+        (tree / "script.py").write_text(text)
+        assert hash_of(tree) == near
+    edit(tree, "inner", "return x", "return x + 1")
+    assert hash_of(tree) != near
+    (tree / "script.py").write_text("import cartoonists.room")
+    whole = hash_of(tree)
     assert whole != near
     (room / "far.py").write_text("VALUE = 1\n")
-    assert hash_of(clone) != whole
+    assert hash_of(tree) != whole
 
 
-def test_a_notebook_is_read_by_its_code_cells(clone):
+def test_a_notebook_is_read_by_its_code_cells(tree):
     cells = (
         '[{"cell_type": "markdown", "source": ["from cartoonists.other import VALUE"]},'
         ' {"cell_type": "code", "source": ["from cartoonists.outer import double\\n", "1"]}]'
     )
-    (clone / "book.ipynb").write_text(f'{{"cells": {cells}}}')
-    assert hash_of(clone, "book.ipynb") == hash_of(clone)
+    (tree / "book.ipynb").write_text(f'{{"cells": {cells}}}')
+    assert hash_of(tree, "book.ipynb") == hash_of(tree)
 
 
 def test_every_script_and_notebook_of_the_workflow_has_a_hash():
