@@ -15,14 +15,12 @@ import pandas as pd
 import torch
 import yaml
 
-from cartoonists.experiments.likelihood import held_out_bound
+from cartoonists.experiments.training import first_network, store_model, with_held_out
 from cartoonists.files.artifacts import atomic
-from cartoonists.files.configs import read_json
 from cartoonists.images.packs import read_pack, write_pack
-from cartoonists.models.cards import make_card
-from cartoonists.models.checkpoints import build_network, load_model, save_model, write_card
+from cartoonists.models.recipes import Recipe
 from cartoonists.models.throughput import Rate, best, fitted, measure_all, table_rows
-from cartoonists.models.training import Recipe, images_for, train
+from cartoonists.models.training import images_for, train
 
 CLONE = Path(__file__).resolve().parents[1]
 RECIPES = CLONE / "config" / "training.yaml"
@@ -51,10 +49,9 @@ class Plan:
         return self.out / f"{name}.safetensors"
 
 
-def network_for(name: str, settings: dict, seed: int) -> torch.nn.Module:
+def network_for(name: str, settings: dict, recipe: Recipe) -> torch.nn.Module:
     """A network with random weights.  Raises ValueError where it is too large to be bundled."""
-    torch.manual_seed(seed)
-    network = build_network(settings["architecture"])
+    network = first_network(settings["architecture"], recipe)
     size = 2 * sum(p.numel() for p in network.parameters())
     if size > MAX_BYTES:
         raise ValueError(f"{name}: weights of {size} bytes in fp16, allowed {MAX_BYTES}")
@@ -82,7 +79,7 @@ def train_one(plan: Plan, name: str) -> None:
     dataset, settings = name.split("/")[0], plan.recipes[name]
     recipe = plan.recipe(name)
     images = images_for(plan.packed(dataset), recipe)
-    network = network_for(name, settings, recipe.seed)
+    network = network_for(name, settings, recipe)
     rate = chosen_rate(plan, name, network, images, recipe)
     recipe = fitted(recipe, rate)
     state = plan.out / f"{name}.state.pt"
@@ -90,23 +87,16 @@ def train_one(plan: Plan, name: str) -> None:
         network, images, recipe, state, plan.out / f"{name}.csv",
         save_every_s=30.0, device=plan.device, compile=rate.compile,
     )  # fmt: skip
-    card = make_card(dataset, images, recipe, settings, trained)
-    save_model(plan.weights(name), trained.network, card)
+    store_model(plan.weights(name), name, settings, images, recipe, trained)
     state.unlink()
 
 
 def evaluate_one(plan: Plan, name: str) -> float:
     """Add the held-out ELBO to a card that lacks it; returns bits/dim."""
-    card_path = plan.weights(name).with_suffix(".json")
-    card = read_json(card_path)
-    if "held_out" not in card:
-        settings = plan.recipes[name]["held_out"]
-        test = plan.packed(name.split("/")[0]).test
-        model = load_model(plan.weights(name), device=plan.device)
-        n_images = min(settings["n_images"], len(test))
-        bound = held_out_bound(model, test, n_images, settings["steps"])
-        card |= {"held_out": bound}
-        write_card(card_path, card)
+    test = plan.packed(name.split("/")[0]).test
+    card = with_held_out(
+        plan.weights(name), test, **plan.recipes[name]["held_out"], device=plan.device
+    )
     return card["held_out"]["bits_per_dim"]
 
 

@@ -24,7 +24,8 @@ from cartoonists.images.own_data import held_out_images
 from cartoonists.models.checkpoints import CheckpointError, save_model
 from cartoonists.models.edm_models import save_edm
 from cartoonists.models.networks import PixelUNet
-from cartoonists.models.training import Recipe, TrainingImages, train
+from cartoonists.models.recipes import Recipe
+from cartoonists.models.training import TrainingImages, train
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "workflow"))

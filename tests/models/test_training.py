@@ -11,7 +11,8 @@ from torch import nn
 from cartoonists.images.data import PixelScaling
 from cartoonists.models import throughput
 from cartoonists.models.cards import make_card
-from cartoonists.models.training import Recipe, TrainingImages, train
+from cartoonists.models.recipes import LOSSES, Recipe
+from cartoonists.models.training import Trainer, TrainingImages, train
 
 
 class TinyNetwork(nn.Module):
@@ -67,6 +68,14 @@ def test_a_state_of_another_recipe_is_refused(tmp_path):
         run(tmp_path, 30)
 
 
+def test_a_state_of_other_images_is_refused(tmp_path):
+    run(tmp_path, 20)
+    others = TrainingImages.of(255 - IMAGES.numpy())
+    recipe = Recipe("likelihood", 20, batch=8, warmup=10, learning_rate=3e-2)
+    with pytest.raises(ValueError, match=r"state.pt: begun with another recipe \(other images\)"):
+        train(TinyNetwork(), others, recipe, tmp_path / "state.pt", tmp_path / "loss.csv")
+
+
 def test_loss_falls_and_is_logged_by_noise_level(tmp_path):
     run(tmp_path, 1500)
     with (tmp_path / "loss.csv").open() as stream:
@@ -101,6 +110,64 @@ def test_levels_are_drawn_by_their_weight():
     expected = ((weight * uniform.square()).mean() / weight.mean()).item()
     assert drawn.square().mean().item() == pytest.approx(expected, rel=1e-4)
     assert drawn.min() >= -10 and drawn.max() <= 10
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "logit-normal"])
+def test_times_of_flows_are_drawn_as_named(weighting):
+    """Quantiles of t, of its density limited to the range of λ."""
+    recipe = Recipe(weighting, 1, kind="RectifiedFlow", logsnr_min=-20.0, logsnr_max=20.0)
+    points = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    time = recipe.schedule.time(recipe.levels(points))
+    normal = torch.distributions.Normal(0.0, 1.0).icdf(points)
+    expected = points if weighting == "uniform" else torch.sigmoid(normal)
+    assert (time - (1 - expected)).abs().max() < 2e-3  # λ rises where t falls
+
+
+def test_the_loss_of_a_flow_is_that_of_the_velocity():
+    """Of a network that answers 0: the mean square of ε - x_0, here 1 + that of the images."""
+    recipe = Recipe("uniform", 1, kind="RectifiedFlow", batch=4096)
+    trainer = Trainer(Answering(lambda x, logsnr: 0 * x), DATA, recipe)
+    loss, _, _ = trainer.step(0, 0.0)
+    assert loss.item() == pytest.approx(2.0, rel=0.05)  # standardised images
+
+
+def test_the_velocity_is_that_of_the_straight_path():
+    """One image, x_0 = c: x_t = (1 - t) c + t ε gives ε - c = (x_t - c)/t.
+
+    What is left is (x_0 - c)/t of dequantisation, uniform over a grey level.
+    """
+    one = TrainingImages.of(np.full((1, 1, 4, 4), 200, np.uint8))
+    one = TrainingImages(one.images, PixelScaling((0.0,), (1.0,)))
+    recipe = Recipe("logit-normal", 1, kind="RectifiedFlow", batch=64)
+    centre = 200.5 / 256
+
+    def velocity(x, logsnr):
+        return (x - centre) / recipe.schedule.time(logsnr).to(x).view(-1, 1, 1, 1)
+
+    _, logsnr, per_sample = Trainer(Answering(velocity), one, recipe).step(0, 0.0)
+    expected = (1 / 256) ** 2 / 12 / recipe.schedule.time(logsnr) ** 2
+    assert (per_sample / expected).mean().item() == pytest.approx(1, rel=0.1)
+
+
+class Answering(nn.Module):
+    """Answers a function of (x, λ), with a parameter that does nothing."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.nothing = function, nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, logsnr):
+        return self.function(x, logsnr) + 0 * self.nothing
+
+
+def test_kinds_and_weightings_go_together():
+    for kind, loss in LOSSES.items():
+        for weighting in loss.weights:
+            assert Recipe(weighting, 1, kind=kind).schedule.logsnr_max == 10.0
+    with pytest.raises(ValueError, match="'quality' found, allowed with kind 'RectifiedFlow' "):
+        Recipe("quality", 1, kind="RectifiedFlow")
+    with pytest.raises(ValueError, match="kind: 'VE' found, allowed 'VP' and 'RectifiedFlow'"):
+        Recipe("quality", 1, kind="VE")
 
 
 def test_rate_warms_up_stays_and_falls():
@@ -138,7 +205,7 @@ def test_a_training_ends_with_its_minutes(tmp_path):
     again = train(TinyNetwork(), DATA, recipe, tmp_path / "state.pt", tmp_path / "loss.csv")
     assert again.steps == done.steps  # resumed at its end
     assert torch.equal(again.network.coefficients, done.network.coefficients)
-    card = make_card("mnist", DATA, recipe, {"architecture": {}, "start": None}, done)
+    card = make_card("mnist/quality", DATA, recipe, {"architecture": {}, "start": None}, done)
     assert card["training"]["images_seen"] == 8 * done.steps
     assert card["training"]["steps"] == done.steps and card["training"]["lossy_images"] == 0
 

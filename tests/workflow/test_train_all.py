@@ -9,8 +9,10 @@ import pytest
 import yaml
 from written_data import write_fashion
 
+from cartoonists.experiments import training as trainings
 from cartoonists.files.errors import DataError
 from cartoonists.models.checkpoints import load_model
+from cartoonists.models.recipes import Recipe
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "workflow"))
@@ -50,7 +52,7 @@ def test_everything_is_trained_evaluated_and_kept(folder, capsys, monkeypatch):
         assert images.shape == (8, 1, 28, 28) and model.shape == (1, 28, 28) and steps == 2
         return {"images": n_images, "bits_per_dim": 5.0}
 
-    monkeypatch.setattr(train_all, "held_out_bound", bound)
+    monkeypatch.setattr(trainings, "held_out_bound", bound)
     train_all.main(["pack", str(folder / "pack.npz"), "--data", f"fashion-mnist={folder}/data"])
     first = run(folder)
     assert set(first) == {"quality.safetensors", "quality.json", "throughput.csv"}
@@ -68,7 +70,7 @@ def test_everything_is_trained_evaluated_and_kept(folder, capsys, monkeypatch):
 def test_a_network_too_large_and_a_missing_pack_are_refused(folder):
     with pytest.raises(ValueError, match=r"a/b: weights of \d+ bytes in fp16, allowed 8388608"):
         large = {**TINY["architecture"], "widths": [256, 256]}
-        train_all.network_for("a/b", {"architecture": large}, 0)
+        train_all.network_for("a/b", {"architecture": large}, Recipe("quality", 1))
     with pytest.raises(DataError, match="no pack of images"):
         run(folder)
     with pytest.raises(SystemExit):
@@ -80,5 +82,7 @@ def test_every_recipe_of_the_project_can_be_trained():
     plan = train_all.Plan(recipes, Path("pack"), Path("out"), 60, "cpu")
     assert sum(plan.minutes.values()) == pytest.approx(48)
     for name, settings in recipes.items():
-        assert plan.recipe(name).weighting == name.split("/")[1]
-        train_all.network_for(name, settings, 0)
+        recipe = plan.recipe(name)
+        assert name.split("/")[1] in (recipe.weighting, "flow")
+        assert (recipe.loss.head == "velocity") == name.endswith("/flow")
+        train_all.network_for(name, settings, recipe)

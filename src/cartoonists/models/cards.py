@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from cartoonists.models.training import Recipe, Trained, TrainingImages
+from cartoonists.models.recipes import Recipe
+from cartoonists.models.training import Trained, TrainingImages
 
 INTENDED_USE = (
     "Experiments with diffusion samples and their log-densities: small enough to be bundled and to "
@@ -14,7 +15,13 @@ LIMITS = (
     "Noise is removed down to logsnr_max alone; log-densities are those at that level.",
     "The network is small and was trained briefly: samples are recognisable in part only.",
 )
-WEIGHTS = {"likelihood": "uniform in λ (the ELBO)", "quality": "sigmoid(2 - λ)"}
+WEIGHTS = {
+    "likelihood": "uniform in λ (the ELBO)",
+    "quality": "sigmoid(2 - λ)",
+    "uniform": "uniform in t, of the velocity",
+    "logit-normal": "logit t ~ N(0, 1), of the velocity",
+}
+KINDS = {"VP": "diffusion", "RectifiedFlow": "flow-matching"}
 FRONT = (
     "---\nlicense: mit\nlibrary_name: cartoonists\npipeline_tag: unconditional-image-generation\n"
     "tags: [diffusion, log-density, {weighting}]\ndatasets: [{dataset}]\n---\n"
@@ -75,9 +82,14 @@ def described(card: dict) -> dict:
 
 
 def make_card(
-    dataset: str, images: TrainingImages, recipe: Recipe, settings: dict, trained: Trained
+    name: str, images: TrainingImages, recipe: Recipe, settings: dict, trained: Trained
 ) -> dict:
-    """What the card of a trained model says of its network, schedule, data and training."""
+    """What the card of a trained model says of its network, schedule, data and training.
+
+    ``name`` is the data set and the model, *fashion-mnist/quality*; ``settings`` has the
+    ``architecture`` and the name of the model that training started from, ``start``, or None.
+    """
+    dataset = name.split("/")[0]
     spent: dict[str, float] = {
         "steps": trained.steps,
         "images_seen": trained.steps * recipe.batch,
@@ -85,13 +97,13 @@ def make_card(
     if recipe.minutes is not None:  # by steps a training is the same on every machine
         spent["minutes"] = round(trained.seconds / 60, 2)
     card = {
-        "name": f"{dataset}/{recipe.weighting}",
+        "name": name,
         "version": "0.3.0",
         "licence": "MIT",
         "architecture": settings["architecture"],
-        "head": "eps",
+        "head": recipe.loss.head,
         "schedule": {
-            "kind": "VP",
+            "kind": recipe.kind,
             "logsnr_min": recipe.logsnr_min,
             "logsnr_max": recipe.logsnr_max,
         },
@@ -103,6 +115,7 @@ def make_card(
         },
         "training": {
             "images": len(images.images),
+            "images_sha256": images.digest,
             "lossy_images": 0 if images.lossy is None else len(images.lossy),
             "start": settings["start"],
             **asdict(recipe),
@@ -119,7 +132,8 @@ def card_page(card: dict, picture: str) -> str:
     size, data = "×".join(map(str, card["data"]["shape"])), card["data"]
     parts = [
         f"# {name}\n",
-        f"A diffusion model of images ({size}), bundled: `load_model({name!r})`.\n",
+        f"A {KINDS[card['schedule']['kind']]} model of images ({size}), bundled: "
+        f"`load_model({name!r})`.\n",
         f"![samples of {name}]({picture})\n",
         "Samples of seeds 0 to 31, not chosen.\n",
         f"## Intended use\n{card['intended_use']}\n",

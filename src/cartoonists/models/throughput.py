@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import nn
 
-from cartoonists.models.training import Recipe, Trainer, TrainingImages
+from cartoonists.models.recipes import Recipe
+from cartoonists.models.training import Trainer, TrainingImages
 
 ENOUGH = 0.9  # of the best rate: a smaller batch makes more steps of as many images
 BATCHES = (64, 128, 256, 512, 1024)  # tried on a GPU; on a CPU larger ones gain nothing

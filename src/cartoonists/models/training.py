@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import hashlib
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,78 +16,11 @@ from tqdm import tqdm
 from cartoonists.files.artifacts import atomic
 from cartoonists.images.data import PixelScaling
 from cartoonists.images.packs import Packed
+from cartoonists.models.recipes import Recipe
 
 LOSS_BINS = 10
 CHECK_EVERY = 20  # steps between two looks at the loss, each of which waits for a GPU
-DECAY = 0.25  # share of the budget over which the learning rate falls to zero
 LARGE = 2**40  # between the seeds of small and of large draws
-LEVELS = 4097  # points at which the weight is integrated, to draw λ by it
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One training run; the loss is ``∫ w(λ) E|ε - ε_θ(x_λ, λ)|²/D dλ`` up to a constant.
-
-    ``weighting``: *likelihood* has ``w = 1``, the evidence lower bound (Kingma & Gao, 2023);
-    *quality* has ``w = sigmoid(2 - λ)``, which spends the network on what is seen.  λ is drawn with
-    density proportional to w, which has the expectation of uniform draws weighted by w and less
-    variance.  ``steps`` or ``minutes`` is the budget: the learning rate warms up, stays, and falls
-    linearly to zero over the last quarter of it.  ``lossy_below``: λ is drawn first, and up to this
-    level the image comes from the lossy copies (more images, whose loss drowns in the noise), above
-    it from the lossless ones; null is lossless ones alone.
-    ``precision``: *bf16* runs the network under autocast (the weights stay float32), which pays on
-    processors that multiply bfloat16.  Raises ValueError for what is none of these.
-    """
-
-    weighting: str
-    steps: int | None = None
-    minutes: float | None = None
-    batch: int = 64
-    learning_rate: float = 1e-3
-    warmup: int = 200
-    ema_decay: float = 0.999
-    flip: bool = False
-    lossy_below: float | None = None
-    precision: str = "fp32"
-    logsnr_min: float = -10.0
-    logsnr_max: float = 10.0
-    seed: int = 0
-
-    def __post_init__(self):
-        allowed = {"weighting": ("likelihood", "quality"), "precision": ("fp32", "bf16")}
-        for key, values in allowed.items():
-            if getattr(self, key) not in values:
-                found, names = getattr(self, key), " and ".join(map(repr, values))
-                raise ValueError(f"{key}: {found!r} found, allowed {names}")
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError(
-                f"steps, minutes: {self.steps} and {self.minutes} found, allowed one of the two"
-            )
-
-    def weight(self, logsnr: Tensor) -> Tensor:
-        """Weight w(λ) of the loss."""
-        return torch.sigmoid(2 - logsnr) if self.weighting == "quality" else logsnr * 0 + 1
-
-    @cached_property
-    def _mass(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of the weight up to each λ of a fine grid, and the grid."""
-        grid = torch.linspace(self.logsnr_min, self.logsnr_max, LEVELS, dtype=torch.float64)
-        mass = torch.cumulative_trapezoid(self.weight(grid), grid)
-        return torch.cat([mass.new_zeros(1), mass / mass[-1]]).numpy(), grid.numpy()
-
-    def levels(self, points: Tensor) -> Tensor:
-        """Quantiles of λ at ``points`` in [0, 1), of the density proportional to the weight."""
-        return torch.from_numpy(np.interp(points.numpy(), *self._mass)).float()
-
-    def share(self, step: int, seconds: float) -> float:
-        """Share of the budget that is spent after so many steps and seconds."""
-        if self.steps is not None:
-            return step / self.steps
-        return seconds / (60 * self.minutes) if self.minutes else 1.0
-
-    def rate(self, step: int, share: float) -> float:
-        """Learning rate at a step, ``share`` of the budget spent."""
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup, (1 - share) / DECAY)
 
 
 @dataclass(frozen=True)
@@ -105,6 +39,14 @@ class TrainingImages:
         """From arrays; the scaling is that of the lossless images."""
         others = None if lossy is None else torch.from_numpy(lossy)
         return TrainingImages(torch.from_numpy(images.copy()), PixelScaling.of(images), others)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all images."""
+        found = hashlib.sha256(self.images.cpu().numpy())
+        if self.lossy is not None:
+            found.update(self.lossy.cpu().numpy())
+        return found.hexdigest()
 
     def to(self, device: str) -> "TrainingImages":
         """The same images on a device."""
@@ -176,11 +118,13 @@ class Trainer:
         """Update network and average; returns the loss, and λ and squared error of each image."""
         recipe = self.recipe
         x, eps, logsnr = self.images.batch(recipe, step)
-        alpha, sigma = torch.sigmoid(logsnr).sqrt(), torch.sigmoid(-logsnr).sqrt()
-        view = (-1, 1, 1, 1)
-        noisy = alpha.view(view) * x + sigma.view(view) * eps
+        alpha, sigma = (
+            scale(logsnr).to(x).view(-1, 1, 1, 1)
+            for scale in (recipe.schedule.alpha, recipe.schedule.sigma)
+        )
         with torch.autocast(self.device_type, torch.bfloat16, recipe.precision == "bf16"):
-            error = self.forward(noisy, logsnr) - eps
+            output = self.forward(alpha * x + sigma * eps, logsnr)
+            error = output - recipe.loss.target(x, eps)
         per_sample = error.float().square().mean(dim=(1, 2, 3))
         loss = per_sample.mean()  # weighted: λ is drawn by the weight
         self.optimiser.zero_grad(set_to_none=True)
@@ -219,13 +163,15 @@ def train(
     save_every_s: float = 120.0,
     device: str = "cpu",
     compile: bool = False,
+    quiet: bool = False,
 ) -> Trained:
     """Train until the recipe's budget is spent; the network is the exponential moving average.
 
     Every batch is drawn from a generator seeded with (seed, step), so a run that was stopped and
     resumed from ``state_path`` sees the very batches of an undisturbed one.  ``log_path`` receives
-    a CSV: step and mean loss per λ bin since the last row.  Raises ValueError where recipe, images
-    and state do not fit, and FloatingPointError where the loss is not finite.
+    a CSV: step and mean loss per λ bin since the last row.  ``quiet`` shows no progress.
+    Raises ValueError where recipe, images and state do not fit, and FloatingPointError where the
+    loss is not finite.
     """
     trainer = Trainer(network, images, recipe, device, compile)
     state = _resume(state_path, recipe, trainer)
@@ -237,7 +183,7 @@ def train(
         _check_finite(loss, step)
         _save(state_path, step, seconds, recipe, trainer, log)
 
-    with tqdm(initial=step, total=recipe.steps, desc="training") as progress:
+    with tqdm(initial=step, total=recipe.steps, desc="training", disable=quiet) as progress:
         seconds = state["seconds"]
         while (share := recipe.share(step, seconds)) < 1:
             loss, logsnr, per_sample = trainer.step(step, share)
@@ -263,6 +209,7 @@ def _save(path, step: int, seconds: float, recipe: Recipe, trainer: Trainer, log
         "step": step,
         "seconds": seconds,
         "recipe": asdict(recipe),
+        "images": trainer.images.digest,
         "network": trainer.network.state_dict(),
         "average": trainer.average.state_dict(),
         "optimiser": trainer.optimiser.state_dict(),
@@ -280,17 +227,22 @@ def _resume(path, recipe: Recipe, trainer: Trainer) -> dict:
         trainer.network.load_state_dict(state["network"])
         trainer.average.load_state_dict(state["average"])
         trainer.optimiser.load_state_dict(state["optimiser"])
-        found, _ = dict(state["recipe"]), float(state["seconds"])
+        found = {**state["recipe"], "images": state["images"]}
+        float(state["seconds"])
     except Exception as error:  # the restricted unpickler raises many kinds
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: no state of this training; remove it ({reason})") from None
-    _check_same_recipe(path, found, asdict(recipe))
+    _check_same(path, found, {**asdict(recipe), "images": trainer.images.digest})
     return state
 
 
-def _check_same_recipe(path, found: dict, asked: dict) -> None:
-    """Half of one recipe and half of another would be a model that no card describes."""
-    changed = [f"{key} was {found.get(key)!r}" for key in asked if asked[key] != found.get(key)]
+def _check_same(path, found: dict, asked: dict) -> None:
+    """Half of one training and half of another would be a model that no card describes."""
+    changed = [
+        "other images" if key == "images" else f"{key} was {found.get(key)!r}"
+        for key in asked
+        if asked[key] != found.get(key)
+    ]
     if changed:
         raise ValueError(f"{path}: begun with another recipe ({', '.join(changed)}); remove it")
 
