@@ -3,9 +3,7 @@
 wangjia184/diffusion_model's ``64x64_cosin_300``: a noise-prediction U-Net with a cosine table of
 300 steps, saved for TensorFlow.js as ``model.json`` and 61 shards of bytes.  This file says the
 architecture anew in PyTorch and reads the shards as numbers; nothing in them is executed.
-
-    models:
-      faces/64: {source: "python:examples/published/faces64.py:model", logsnr_range: [-8, 8.7]}
+``config/published.yaml`` has the address and the SHA-256 of each file.
 """
 
 import json
@@ -19,12 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cartoonists import ImageModel, ddpm_model
-from cartoonists.files.downloads import cache_dir, fetch_url
 
-ADDRESS = (
-    "https://raw.githubusercontent.com/wangjia184/diffusion_model/"
-    "5ea111bd405c1f893976808b768681d61e11c979/docs/64x64_cosin_300/"
-)
 STEPS = 300
 WIDTHS = (64, 128, 256, 512)
 ATTENTION = (256, 512)  # widths of the levels that have it
@@ -196,20 +189,8 @@ def cosine_betas(steps: int = STEPS) -> Tensor:
     return (1 - signal[1:] / signal[:-1]).clamp(1e-4, 0.9999)
 
 
-def fetched() -> Path:
-    """The folder of ``model.json`` and the shards in the cache, downloaded where it is not there.
-
-    ``faces64.txt`` beside this file has the SHA-256 of each.
-    """
-    folder = cache_dir() / "published" / "faces64"
-    for line in Path(__file__).with_suffix(".txt").read_text().splitlines():
-        name, sha256 = line.split()
-        fetch_url(ADDRESS + name, sha256, folder / name)
-    return folder
-
-
-def model(folder: str | None = None) -> ImageModel:
-    """The model from a folder with ``model.json`` and the shards; else they are fetched."""
+def model(folder: str) -> ImageModel:
+    """The model from a folder with ``model.json`` and the shards."""
     network = FacesUNet()
-    load_tensors(network, read_shards(Path(folder) if folder else fetched()))
+    load_tensors(network, read_shards(Path(folder)))
     return ddpm_model(network, cosine_betas(), (3, 64, 64))

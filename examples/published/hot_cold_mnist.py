@@ -1,26 +1,16 @@
 """A published MNIST DDPM (Yichizz/hot_vs_cold_diffusion, MIT) as a score model.
 
 ε(x, t/1000) with a linear table of 1,000 steps; data are grey levels/255 - ½.  The weights are a
-PyTorch file, read as tensors alone.
-
-    models:
-      mnist/hot-cold: {source: "python:examples/published/hot_cold_mnist.py:model"}
+PyTorch file, read as tensors alone; ``config/published.yaml`` has its address and SHA-256.
 """
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cartoonists import ImageModel, ddpm_model
-from cartoonists.files.downloads import cache_dir, fetch_url
 
-ADDRESS = (
-    "https://raw.githubusercontent.com/Yichizz/hot_vs_cold_diffusion/"
-    "9f4633381468918872a4ff73184ad22e3791b4a1/model/ddpm_mnist_starter.pth"
-)
-SHA256 = "ce47bd2d6d5ea30bd84bee894826267a445acf71f1090c5f624b08975b57fb88"
 WIDTHS = (1, 16, 32, 32, 16)
 FREQUENCIES = 16
 
@@ -59,11 +49,9 @@ class Network(nn.Module):
         return h
 
 
-def model(weights: str | None = None) -> ImageModel:
-    """The model from a file of weights; else it is fetched."""
-    place = cache_dir() / "published" / "ddpm_mnist_starter.pth"
-    path = Path(weights) if weights else fetch_url(ADDRESS, SHA256, place)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+def model(weights: str) -> ImageModel:
+    """The model from a file of weights."""
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     network = Network()
     prefix = "gt."
     tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

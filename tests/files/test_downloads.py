@@ -327,6 +327,64 @@ def test_inception_file_by_url_then_from_the_cache(plain, tmp_path):
         one_line(caught)
 
 
+OWN = """
+import torch
+from pathlib import Path
+from cartoonists import ddpm_model
+
+def model(weights, folder):
+    value = float(Path(weights).read_bytes()) + float(Path(folder, "a.bin").read_bytes())
+    return ddpm_model(lambda x, t: value * x, torch.linspace(1e-4, 0.02, 1000), (1, 4, 4))
+"""
+
+
+def test_files_of_a_users_function_come_by_address_and_checksum(plain, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    plain.files |= {"/some/weights.pt": b"2.0", "/shards/a.bin": b"-1.5", "/shards/b.bin": b""}
+    one, a, b = (hashlib.sha256(content).hexdigest() for content in (b"2.0", b"-1.5", b""))
+    arguments = {
+        "weights": {"url": f"{plain.address}/some/weights.pt", "sha256": one},
+        "folder": {"url": f"{plain.address}/shards/", "sha256": {"a.bin": a, "b.bin": b}},
+    }
+    spec, cache = (
+        ModelSpec("python:own.py:model", "python", arguments=arguments),
+        tmp_path / "cache",
+    )
+    assert spec.is_remote
+    with pytest.raises(DownloadError, match="downloads are off"):  # loading alone stays offline
+        load_model(spec, cache=cache)
+    record = fetch_model(spec, cache=cache, **FAST)
+    assert {one, a, b} < set(record["files"].values())
+    asked = len(plain.requests)
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    x = torch.ones(1, 1, 4, 4, dtype=torch.float64)
+    for name in (spec, tmp_path / "model.json"):
+        sigma = load_model(name, cache=cache).schedule.sigma(0.0)
+        torch.testing.assert_close(load_model(name, cache=cache).score(x, 0.0), -0.5 * x / sigma)
+    assert len(plain.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"url": "http://localhost/a"}, "arguments.weights: url found, allowed: url and sha256"),
+        (
+            {"url": "http://localhost", "sha256": {"../a": DIGEST}},
+            "'../a' found, allowed: the name",
+        ),
+        ({"url": "http://localhost/a", "sha256": "0"}, "allowed: 64 hexadecimal digits"),
+        ({"url": "file:///a", "sha256": DIGEST}, "allowed: http:// or https://"),
+    ],
+)
+def test_files_of_a_users_function_are_refused_in_one_line(tmp_path, value, words):
+    spec = ModelSpec("python:own.py:model", "python", arguments={"weights": value})
+    with pytest.raises(DownloadError, match=words) as caught:
+        fetch_model(spec, cache=tmp_path, **FAST)
+    one_line(caught)
+    assert leftovers(tmp_path) == []
+
+
 def test_cache_folder_is_the_given_one_then_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path))
     assert downloads.cache_dir() == tmp_path

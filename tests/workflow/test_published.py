@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 
 import numpy as np
@@ -34,6 +35,13 @@ def test_the_configuration_can_be_planned(monkeypatch):
     assert set(models) == {"faces/64", "mnist/hot-cold"}
     for model in models.values():
         assert len(model["files"]) == 1 and model["reference"].endswith("model.json")
+    given = [
+        argument for model in overlay["models"].values() for argument in model["arguments"].values()
+    ]
+    assert len(given) == 6
+    for argument in given:  # pinned by commit and checksum
+        assert re.search(r"/[0-9a-f]{40}/", argument["url"])
+    assert len(overlay["models"]["faces/64"]["arguments"]["folder"]["sha256"]) == 62
 
 
 def test_faces_have_the_layers_of_the_published_model():
@@ -43,8 +51,6 @@ def test_faces_have_the_layers_of_the_published_model():
     assert sum(p.numel() for p in network.parameters()) == 63_200_387
     counts = [sum(isinstance(m, kind) for m in network.modules()) for kind in faces.LAYERS.values()]
     assert counts == [67, 68, 56]
-    listed = (EXAMPLES / "faces64.txt").read_text().splitlines()
-    assert len(listed) == 62 and all(len(line.split()[1]) == 64 for line in listed)
 
 
 def test_shards_are_read_as_scaled_bytes(tmp_path):

@@ -1,15 +1,16 @@
 """Downloads into a cache: pinned or checksummed, retried, whole or not at all, one line on failure.
 
-No model comes from elsewhere.  Of models, only JSON, text and safetensors are fetched.
+No model comes from elsewhere.  Of models, only JSON, text and safetensors are fetched; what a
+function of the user's own reads comes as bytes, whatever it is.
 """
 
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
@@ -17,6 +18,7 @@ from cartoonists.files.resources import file_sha256
 CACHE_VARIABLE = "CARTOONISTS_CACHE"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+FILE_NAME = re.compile(r"\w[\w.-]*")
 HUB_SOURCE = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[\w./-]+)")
 TIMEOUT = 30  # seconds without an answer
 PATTERNS = {  # what a format consists of; pickles and duplicates in half precision stay away
@@ -65,6 +67,41 @@ def fetch_url(
         raise DownloadError(f"{url}: not in the cache ({target}), and downloads are off (offline)")
     _retried(lambda: _fetch_once(url, sha256, target), url, attempts, wait)
     return target
+
+
+def fetch_arguments(
+    arguments: Mapping[str, Any] | None, cache: str | Path | None = None, **options
+) -> dict[str, Any] | None:
+    """Arguments of a function, each ``{url, sha256}`` replaced by a path in the cache.
+
+    With a checksum for ``sha256`` it is a file, which is downloaded unless it is there.  With a
+    mapping of names to checksums it is a folder of files, each at ``<url>/<name>``.  The files are
+    not opened.  ``options`` are those of `fetch_url`.  Raises DownloadError in one line.
+    """
+    if arguments is None:
+        return None
+    local = dict(arguments)
+    for key, value in arguments.items():
+        if isinstance(value, Mapping):
+            if value.keys() != {"url", "sha256"}:
+                found = ", ".join(map(str, value)) or "nothing"
+                raise DownloadError(f"arguments.{key}: {found} found, allowed: url and sha256")
+            local[key] = str(_fetch_argument(value["url"], value["sha256"], cache, options))
+    return local
+
+
+def _fetch_argument(url: str, sha256: str | Mapping[str, str], cache, options) -> Path:
+    one = isinstance(sha256, str)
+    names = {url.rpartition("/")[2]: sha256} if isinstance(sha256, str) else sha256
+    for name in names:
+        if not FILE_NAME.fullmatch(name):
+            raise DownloadError(f"{url}: {name!r} found, allowed: the name of a file")
+    listed = "".join(f"{name} {names[name]}\n" for name in sorted(names))
+    folder = cache_dir(cache) / "files" / hashlib.sha256(listed.encode()).hexdigest()[:16]
+    for name, expected in names.items():
+        address = url if one else f"{url.rstrip('/')}/{name}"
+        fetch_url(address, expected, folder / name, **options)
+    return folder / name if one else folder
 
 
 def _fetch_once(url: str, sha256: str, target: Path) -> None:

@@ -19,7 +19,13 @@ from torch import nn
 
 from cartoonists.files.artifacts import atomic
 from cartoonists.files.configs import read_json, rising_pair
-from cartoonists.files.downloads import DownloadError, cache_dir, fetch_hub, fetch_url
+from cartoonists.files.downloads import (
+    DownloadError,
+    cache_dir,
+    fetch_arguments,
+    fetch_hub,
+    fetch_url,
+)
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.python_source import PREFIX, PythonSource
 from cartoonists.files.resources import file_sha256, resources_dir
@@ -35,6 +41,7 @@ from cartoonists.models.image_models import (
 )
 from cartoonists.models.inspection import check_folder
 from cartoonists.models.latent_models import LatentModel
+from cartoonists.models.networks import build_network
 from cartoonists.paths.schedules import VP, NoiseSchedule, RectifiedFlow, limited
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 
@@ -56,7 +63,6 @@ __all__ = [
 BUNDLED = "models"  # folder under resources/
 FETCHED_FORMAT = "cartoonists-fetched/1"
 FORMATS = ("native", "diffusers", "edm", "latent", "python")
-MOST = 2**14  # of a number in an architecture: no width or size is near it
 EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
 SCHEDULES: dict[str, type[NoiseSchedule]] = {"VP": VP, "RectifiedFlow": RectifiedFlow}  # of cards
@@ -186,7 +192,8 @@ class ModelSpec:
     @property
     def is_remote(self) -> bool:
         """Whether the network may be needed."""
-        return self.source.startswith(("url:", "hf:"))
+        given = (self.arguments or {}).values()
+        return self.source.startswith(("url:", "hf:")) or any(isinstance(v, Mapping) for v in given)
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of the format's loader."""
@@ -222,7 +229,8 @@ def fetch_model(
         wanted = {"sha256": spec.sha256, "variant": spec.variant, "cache": cache, **options}
         path = fetch_hub(spec.source, spec.format, **wanted)
     elif kind == "python":
-        return _python_record(spec)
+        local = fetch_arguments(spec.arguments, cache, **options)
+        return _python_record(replace(spec, arguments=local))
     else:
         path = Path(place)
         if not path.exists():
@@ -321,7 +329,9 @@ def load_model(
         name = ModelSpec(str(name), "python")
     if isinstance(name, ModelSpec):
         spec, path = name, Path()  # which the source of a function of the user's own says
-        if spec.format != "python":
+        if spec.format == "python":
+            spec = replace(spec, arguments=fetch_arguments(spec.arguments, cache, offline=True))
+        else:
             path = Path(fetch_model(spec, cache=cache, offline=True)["path"])
     elif str(name).endswith(".json"):
         spec, path = _read_fetched(Path(name))
@@ -455,26 +465,6 @@ def _unknown(name: str) -> CheckpointError:
     )
 
 
-def build_network(architecture: dict) -> nn.Module:
-    """The network that a card describes.  Raises CheckpointError for an unknown architecture."""
-    from cartoonists.models.networks import PixelUNet
-
-    options = dict(architecture)
-    name = options.pop("name", None)
-    if name != "PixelUNet":
-        raise CheckpointError(f"architecture: {name!r} found, allowed: 'PixelUNet'")
-    for key, value in options.items():
-        if key == "output":  # a word, which PixelUNet itself checks
-            continue
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, bool) or not isinstance(part, int | float) or abs(part) > MOST:
-                raise CheckpointError(f"architecture, {key}: {value!r} found, allowed: numbers")
-    try:
-        return PixelUNet(**options)
-    except (TypeError, ValueError, IndexError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"architecture: {' '.join(str(error).split())}") from None
-
-
 def save_model(weights: Path, network: nn.Module, card: dict) -> dict:
     """Write weights in half precision and the card beside them, each whole or not at all.
 
@@ -482,7 +472,8 @@ def save_model(weights: Path, network: nn.Module, card: dict) -> dict:
     Returns the card with its format and sha256 filled in.
     """
     weights = Path(weights)
-    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in _state(network)}
+    tensors = sorted(network.state_dict().items())
+    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in tensors}
     with atomic(weights) as temporary:
         save_file(state, temporary)
         card = {"format": NATIVE_FORMAT, **card, "sha256": file_sha256(temporary)}
@@ -494,7 +485,3 @@ def write_card(path: Path, card: dict) -> None:
     """Write a card, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
-def _state(network: nn.Module):
-    return sorted(network.state_dict().items())

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cartoonists.files.errors import CheckpointError
+
 TIMESTEP_SCALE = 1000.0  # range of the sinusoidal embedding that diffusers' U-Net expects
 GROUPS = 8  # of the group norms
 HEAD_DIM = 32  # channels of an attention head, at the lowest resolution
 OUTPUTS = ("eps", "velocity")
+MOST = 2**14  # of a number in an architecture: no width or size is near it
 
 
 class PixelUNet(nn.Module):
@@ -98,6 +101,24 @@ class PixelUNet(nn.Module):
         with _full_precision(x):
             fine = F.pixel_shuffle(coarse.to(stem.dtype), 2)
             return self.head(torch.cat([stem, fine], dim=1))
+
+
+def build_network(architecture: dict) -> nn.Module:
+    """The network that a card describes.  Raises CheckpointError for an unknown architecture."""
+    options = dict(architecture)
+    name = options.pop("name", None)
+    if name != "PixelUNet":
+        raise CheckpointError(f"architecture: {name!r} found, allowed: 'PixelUNet'")
+    for key, value in options.items():
+        if key == "output":  # a word, which PixelUNet itself checks
+            continue
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, bool) or not isinstance(part, int | float) or abs(part) > MOST:
+                raise CheckpointError(f"architecture, {key}: {value!r} found, allowed: numbers")
+    try:
+        return PixelUNet(**options)
+    except (TypeError, ValueError, IndexError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(f"architecture: {' '.join(str(error).split())}") from None
 
 
 def _full_precision(x: Tensor):
