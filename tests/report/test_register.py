@@ -216,6 +216,8 @@ def test_the_scoreboard_has_one_line_a_claim_and_the_decisive_numbers():
     assert failed["verdict"] == FAILS and failed[[HOLDS, FAILS]].tolist() == [1, 1]
     assert failed["cause"].startswith("1 of 2 rows, such as worst: ")
     assert "(worst); 2 rows from" in failed["numbers"]
+    verdicts = dict(part.split(": ") for part in failed["by_model"].split("; "))
+    assert verdicts.pop("worst") == FAILS and list(verdicts.values()) == [HOLDS]
     assert check.id not in board.index  # self-checks count nowhere
     assert (
         "1 holds, 1 does not hold." in counts(board.reset_index())

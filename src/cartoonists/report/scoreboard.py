@@ -24,8 +24,8 @@ from cartoonists.statistics.claims import Interval
 from cartoonists.statistics.estimates import MEASURED, read_rows
 
 COLUMNS = [
-    "number", "id", "kind", "statement", "verdict", "numbers", "cause", "rows", *VERDICTS[:3],
-    "paper", "source", "rule", "figure", "notebook",
+    "number", "id", "kind", "statement", "verdict", "numbers", "cause", "by_model", "rows",
+    *VERDICTS[:3], "paper", "source", "rule", "figure", "notebook",
 ]  # fmt: skip
 SIGNS = {HOLDS: "✔", FAILS: "✘", UNDECIDED: "?", NOT_TESTED: "–"}
 
@@ -51,6 +51,7 @@ def _line(entry: Entry, rows: pd.DataFrame) -> dict[str, Any]:
         "verdict": verdict,
         "numbers": _numbers(entry, tested if entry.rule else rows.dropna(subset=["ours"])),
         "cause": "" if verdict == HOLDS else _cause(entry, rows, verdict),
+        "by_model": _by_model(entry, tested),
         "rows": len(tested),
         "paper": entry.paper,
         "source": entry.source,
@@ -107,6 +108,12 @@ def _cause(entry: Entry, rows: pd.DataFrame, verdict: str) -> str:
     if len(tested) == 1:
         return row["cause"]
     return f"{len(guilty)} of {len(tested)} rows, such as {_where(row)}: {row['cause']}"
+
+
+def _by_model(entry: Entry, rows: pd.DataFrame) -> str:
+    """The verdict of each model's own rows: where models disagree, one verdict hides it."""
+    models = rows[rows["model"] != ""].groupby("model", sort=False)["verdict"]
+    return "; ".join(f"{name}: {aggregate(list(part), entry.holds_on)}" for name, part in models)
 
 
 def _where(row: pd.Series) -> str:
