@@ -1,6 +1,6 @@
 # make figures: every figure, table, notebook and the report.  make test: the test suite.
 # make lint: style and types.  make docs: the documentation, in site/.
-# make readme: picture, claims and cost in README and docs, from results/.
+# make results: docs/results/, and picture, claims and cost in README and docs, from results/.
 # make train-all OUT=folder MINUTES=60 PACK=pack.npz: every bundled model trained anew.
 # make pack PACK=pack.npz DATA="name=folder …" LOSSY="cifar10=folder": what that needs, in one file.
 # make cards: the pages of the bundled models.
@@ -19,7 +19,7 @@ ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME" && test
 export HOME := $(CURDIR)/.home
 endif
 
-.PHONY: figures test lint docs readme pack train-all cards clean
+.PHONY: figures test lint docs results pack train-all cards clean
 
 OUT ?= trained
 MINUTES ?= 60
@@ -52,8 +52,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib src || true
 	touch $@
 
-readme: $(STAMP)
-	python workflow/readme.py
+results: $(STAMP)
+	python workflow/refresh.py
 
 pack: $(STAMP)
 	python workflow/train_all.py pack $(PACK) --data $(DATA) $(if $(LOSSY),--lossy $(LOSSY))

@@ -19,7 +19,7 @@ PAGES = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *sorted((CLONE / "docs"
 FOLLOWED = ("new-experiment", "new-process")  # pages with a test that follows them
 sys.path.insert(0, str(CLONE / "workflow"))
 
-import readme  # noqa: E402  (after the path above)
+import refresh  # noqa: E402  (after the path above)
 
 from cartoonists.report.scoreboard import COLUMNS as BOARD  # noqa: E402
 
@@ -169,14 +169,14 @@ def test_the_readme_is_refreshed_between_its_markers(tmp_path):
     board = pd.DataFrame(dict.fromkeys(BOARD, [""])).assign(
         id="a-claim", number=1, kind="ours", verdict="holds", notebook="notebooks/theory.ipynb"
     )
-    table = readme.scores(board, "docs/claims.md", "")
+    table = refresh.scores(board, ["a/b"], "docs/claims.md")
     assert "1 findings of this project: 1 holds." in table and "(docs/claims.md#a-claim)" in table
     (tmp_path / "a").mkdir()
     for name in ("a/x.tsv", "y.tsv"):
         (tmp_path / name).write_text("s\th:m:s\n1800.0\t0:30:00\n")
-    assert "took 1.0 hours" in readme.cost(tmp_path)
-    once = readme.between(text, "claims", table)
-    assert table in once and readme.between(once, "claims", table) == once
+    assert "took 1.0 hours" in refresh.cost(tmp_path)
+    once = refresh.between(text, "claims", table)
+    assert table in once and refresh.between(once, "claims", table) == once
     assert once.partition("<!-- claims -->")[0] == text.partition("<!-- claims -->")[0]
     with pytest.raises(ValueError, match="markers of 'none' missing"):
-        readme.between(text, "none", "")
+        refresh.between(text, "none", "")

@@ -15,15 +15,8 @@ from pages import blocks, patch
 
 from cartoonists.report.register import COLUMNS, Register
 from cartoonists.report.rules import FAILS, HOLDS, NOT_TESTED, UNDECIDED
-from cartoonists.report.scoreboard import (
-    answer,
-    assemble,
-    counts,
-    markdown,
-    register_page,
-    scoreboard,
-    split,
-)
+from cartoonists.report.scoreboard import answer, assemble, register_page, scoreboard, split
+from cartoonists.report.showing import brief, counts, html, markdown
 from cartoonists.statistics.estimates import MEASURED
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -223,8 +216,20 @@ def test_the_scoreboard_has_one_line_a_claim_and_the_decisive_numbers():
         "1 holds, 1 does not hold." in counts(board.reset_index())
         or len({first.kind, second.kind}) == 2
     )
-    shown = markdown(board.reset_index(), "claims.md", "")
+
+
+def test_the_scoreboard_is_shown_whole_and_in_brief():
+    register, rows = some_rows()
+    board = scoreboard(register, rows)
+    first, second, _ = register.entries
+    shown = markdown(board, "claims.md", lambda place: f"/{place}")
     assert len(shown.splitlines()) == 4 and f"(claims.md#{second.id})" in shown
+    assert f"[notebook](/{second.notebook})" in shown
+    page = html(board, lambda place: f"go('{place}')")
+    assert page.count("<tr>") == 3 and f"go(&#x27;{second.notebook}&#x27;)" in page
+    together = brief(board.assign(number=7), "claims.md").splitlines()
+    assert len(together) == 3 and first.statement in together[2]
+    assert together[2].endswith(f"| [✘](claims.md#{second.id}) |")
 
 
 def test_fragments_become_tables_and_missing_topics_have_rows(tmp_path):

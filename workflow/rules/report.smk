@@ -5,6 +5,12 @@ from snakemake.common.configfile import load_configfile
 REGISTER = read_register()
 PAPER_MODELS = load_configfile(os.path.join(CLONE, "config/paper.yaml"))["models"]
 
+# The address of RESULT inside the report: the result, and its caption beside it.
+IN_THE_REPORT = (
+    "javascript:new ToggleViewManager(app).handleSelectedResult('RESULT');"
+    "void setTimeout(() => app.showResultInfo('RESULT'))"
+)
+
 
 use rule job from verdicts as verdicts with:
     """What the register decides of the rows that a topic has measured."""
@@ -30,8 +36,10 @@ use rule job from claims as claims with:
         claims=shown_table("claims", "rows", "1 Claims"),
         timings=shown_table("timings", "times of this machine", "1 Claims"),
         self_checks="results/self_checks.csv",
+        page="results/scoreboard.html",
     params:
         register=REGISTER,
+        link=IN_THE_REPORT,
 
 
 rule notebooks:
@@ -119,6 +127,8 @@ rule report:
         runtime=grows(10),
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
+        style=os.path.join(CLONE, "workflow/report/report.css"),
     shell:
         "snakemake --snakefile={params.snakefile:q} --configfile {input.config:q}"
-        " --workflow-profile none --nolock --report {output:q} {input.everything:q} > {log:q} 2>&1"
+        " --workflow-profile none --nolock --report {output:q} --report-stylesheet {params.style:q}"
+        " {input.everything:q} > {log:q} 2>&1"

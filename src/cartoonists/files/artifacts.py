@@ -10,6 +10,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -157,6 +158,16 @@ def make_record(rule: str, params: Mapping, inputs: Mapping | list, **more: Any)
         "versions": {name: package_version(name) for name in PACKAGES},
         **more,
     }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, number of cores and operating system, for what depends on them."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        processor = names[0] if names else processor
+    system = f"{platform.system()} {platform.machine()}"
+    return {"processor": processor, "cores": os.cpu_count(), "system": system}
 
 
 class _Log(io.TextIOBase):

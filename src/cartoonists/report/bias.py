@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from cartoonists.report.plots import PALETTE
+from cartoonists.report.plots import PALETTE, legend_above, legend_below
 from cartoonists.statistics.claims import Interval
 from cartoonists.statistics.summaries import NETWORK
 
@@ -37,9 +37,11 @@ def closed_form_bias(table: pd.DataFrame) -> Figure:
             )
         axis.set_xscale("log")
         axis.set_yscale("symlog", linthresh=0.1)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         axis.set(xlabel="predicted E X [nats]", title=f"{tracker}, N = {part['steps'].iloc[0]}")
     axes[0, 0].set_ylabel("measured E X [nats]")
-    axes[0, 0].legend()
+    legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -68,7 +70,7 @@ def sandwich_widths(table: pd.DataFrame) -> Figure:
     )
     axis.axhline(0, color="0.3", linewidth=0.8)
     axis.set(xlabel="", ylabel="mean gap [nats/dim]")
-    sns.move_legend(axis, "best", title=None)
+    legend_above(figure, axis)
     return figure
 
 
@@ -88,7 +90,7 @@ def second_score_bias(levels: pd.DataFrame, table: pd.DataFrame) -> Figure:
             )
     left.set(xlabel="λ (logSNR)", ylabel="nats a unit of λ", title="the network")
     left.axhline(0, color="0.3", linewidth=0.8)
-    left.legend(fontsize=7)
+    legend_below(left)
     _brackets(right, table)
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure

@@ -37,18 +37,16 @@ def _scatter_kinds(axis: Axes, table: pd.DataFrame, x: str, y: str, per_dim: boo
 
 
 def png_scatter(tables: Tables) -> Figure:
-    """Log-density against PNG size; each panel gives Pearson's correlation within each kind."""
+    """Log-density against PNG size; below each panel Pearson's correlation within each kind."""
     figure, axes = panels(tables, height=3.0)
     for axis, table in zip(axes[0], tables.values(), strict=True):
-        table = keep_on(axis, table, "log_density_nats", side="right")
+        table = keep_on(axis, table, "log_density_nats")
         _scatter_kinds(axis, table, "png_bytes", "log_density_nats", per_dim=True)
         lines = [
             f"{KINDS[kind]}: r = {part['png_bytes'].corr(part['log_density_nats']):.2f}"
             for kind, part in table.groupby("kind", sort=False)
         ]
-        box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0}
-        axis.text(0.04, 0.04, "\n".join(lines), transform=axis.transAxes, fontsize=7, bbox=box)
-        axis.set_xlabel("PNG size [bytes]")
+        axis.set_xlabel("\n".join(["PNG size [bytes]", *lines]))
     axes[0, 0].set_ylabel("log-density [nats/dim]")
     legend_above(figure, axes[0, 0], 2)
     _switch_bar(figure, axes, tables)

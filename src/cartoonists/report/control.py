@@ -14,6 +14,7 @@ from cartoonists.report.plots import (
     Tables,
     keep_on,
     legend_above,
+    legend_below,
     median_band,
     panels,
     with_bars,
@@ -33,7 +34,7 @@ def path_convergence(table: pd.DataFrame) -> Figure:
             rms = runs["error_nats"].pow(2).groupby(runs["steps"]).mean().pow(0.5)
             axis.loglog(rms.index, rms, marker="o", markersize=4, color=colour, label=name)
         axis.set_xlabel("steps")
-        axis.legend(fontsize="xx-small")
+        legend_below(axis)
         axis.set_xticks(
             sorted(table["steps"].unique()), sorted(table["steps"].unique()), minor=False
         )
@@ -69,7 +70,6 @@ def control_curves(tables: Tables) -> Figure:
         axis.set_xlabel("quantile q")
         axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
     legend_above(figure, axes[0], 3)
-    axes[0].legend().remove()
     return figure
 
 

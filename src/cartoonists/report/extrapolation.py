@@ -60,7 +60,7 @@ def densities(table: pd.DataFrame) -> Figure:
 def _one_legend(figure: Figure, axes: Sequence[Axes]) -> None:
     """The first panel's, above the figure; none in the panels."""
     legend_above(figure, axes[0], 6)
-    for axis in axes:
+    for axis in axes[1:]:
         if (legend := axis.get_legend()) is not None:
             legend.remove()
 

@@ -61,7 +61,7 @@ def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
         )
         axis.set_xlabel("")
         axis.set_ylabel("mean log-density [nats/dim]" if axis is axes[0] else "")
-    sns.move_legend(axes[0], "best", title="samples of")
+    legend_above(figure, axes[0], 2)
     return figure
 
 

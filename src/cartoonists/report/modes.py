@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from cartoonists.report.plots import PALETTE
+from cartoonists.report.plots import PALETTE, legend_above
 
 CURVES = {"newton": "highest mode (Newton)", "mode": "mode ODE", "hd": "HD-ODE"}
 STYLES = {"newton": "-", "mode": "--", "hd": ":"}
@@ -69,8 +69,11 @@ def mode_errors(table: pd.DataFrame) -> Figure:
             ax=axis,
             legend=bool(axis is axes[0, 0]),
         )
-        axis.set(yscale="log", xlabel="dimensions D", title=f"start at λ = {start:g}")
+        ended = int((table["logsnr_t"] == start).sum() - (sound["logsnr_t"] == start).sum())
+        left_out = f"\n{ended} branches ended" if ended else ""
+        axis.set(yscale="log", xlabel="dimensions D", title=f"start at λ = {start:g}{left_out}")
     axes[0, 0].set_ylabel("RMS distance to the nearest mode\n[units of x]")
+    legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -90,5 +93,5 @@ def mode_cost(table: pd.DataFrame) -> Figure:
     for axis in axes:
         axis.set_xscale("log", base=2)
         axis.set_xlabel("dimensions D")
-    axes[0].legend(title=None)
+    legend_above(figure, axes[0])
     return figure

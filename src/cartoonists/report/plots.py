@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from cartoonists.files.artifacts import atomic
 from cartoonists.statistics.claims import Interval
-from cartoonists.statistics.trust import TOLERANCE, keep
+from cartoonists.statistics.trust import keep
 
 PALETTE = "colorblind"
 BAND = (2.5, 97.5)  # percentiles of a 95% band
@@ -81,21 +81,23 @@ def panels(
 
 
 def legend_above(figure: Figure, axis: Axes, columns: int = 4) -> None:
-    """One legend for the whole figure: that of one of its panels."""
+    """One legend for the whole figure: that of one of its panels, which has none then."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    if (legend := axis.get_legend()) is not None:
+        legend.remove()
 
 
-def keep_on(
-    axis: Axes, table: pd.DataFrame, density: str, side: Literal["left", "right"] = "left"
-) -> pd.DataFrame:
-    """The rows to draw (`keep` of `statistics.trust`); a corner says how many are left out."""
+def legend_below(axis: Axes, columns: int = 2) -> None:
+    """The legend of one panel, under it."""
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, fontsize=7)
+
+
+def keep_on(axis: Axes, table: pd.DataFrame, density: str) -> pd.DataFrame:
+    """The rows to draw (`keep` of `statistics.trust`); the title says how many are left out."""
     kept = keep(table, density)
     if left_out := len(table) - len(kept):
-        why = f"not finite\nor error above {TOLERANCE:g} nats/dim"
-        note = f"{left_out} of {len(table)} not drawn: {why}"
-        place = {"left": 0.02, "right": 0.98}[side]
-        axis.text(place, 0.98, note, ha=side, va="top", fontsize=7, transform=axis.transAxes)
+        axis.set_title(f"{axis.get_title()}\n{left_out} of {len(table)} not drawn")
     return kept
 
 

@@ -12,10 +12,8 @@ from cartoonists.report.register import COLUMNS as ROWS
 from cartoonists.report.register import KINDS, Entry, Register, text
 from cartoonists.report.rules import (
     AGGREGATES,
-    FAILS,
     HOLDS,
     NOT_TESTED,
-    UNDECIDED,
     VERDICTS,
     aggregate,
 )
@@ -27,7 +25,6 @@ COLUMNS = [
     "number", "id", "kind", "statement", "verdict", "numbers", "cause", "by_model", "rows",
     *VERDICTS[:3], "paper", "source", "rule", "figure", "notebook",
 ]  # fmt: skip
-SIGNS = {HOLDS: "✔", FAILS: "✘", UNDECIDED: "?", NOT_TESTED: "–"}
 
 
 def scoreboard(register: Register, rows: pd.DataFrame) -> pd.DataFrame:
@@ -121,49 +118,6 @@ def _where(row: pd.Series) -> str:
 
 
 # --- to show --------------------------------------------------------------------------------------
-
-
-def markdown(board: pd.DataFrame, page: str, root: str | None = None) -> str:
-    """The scoreboard as a Markdown table.
-
-    ``page`` is the address of the register's page, ``root`` what stands before the paths of figures
-    and notebooks, which are no links where it is None.
-    """
-    lines = ["| | claim | verdict | decisive numbers | see |", "| --- | --- | --- | --- | --- |"]
-    for row in board.fillna("").to_dict("records"):
-        places = [place for place in (row["figure"], row["notebook"]) if place]
-        names = [f"`{Path(place).stem}`" for place in places]
-        if root is not None:
-            pairs = zip(("figure", "notebook")[-len(places) :], places, strict=True)
-            names = [f"[{name}]({root}{place})" for name, place in pairs]
-        cells = [
-            f"[{row['number']}]({page}#{row['id']})",
-            row["statement"] + ("" if row["kind"] == "paper" else f" *({row['kind']})*"),
-            f"{SIGNS[row['verdict']]} {row['verdict']}",
-            _said(row),
-            ", ".join(names),
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _said(row: dict[str, Any]) -> str:
-    """What decides, or the cause; of what no rule decides, the numbers that stand beside it."""
-    if row["verdict"] == HOLDS:
-        return row["numbers"]
-    beside = row["verdict"] == NOT_TESTED and row["numbers"]
-    return f"{row['cause']}: {row['numbers']}" if beside else row["cause"]
-
-
-def counts(board: pd.DataFrame) -> str:
-    """How many claims have which verdict, by kind, in one sentence each."""
-    said = []
-    for kind, words in KINDS.items():
-        part = board[board["kind"] == kind]["verdict"].value_counts()
-        if len(part):
-            found = ", ".join(f"{part[v]} {v}" for v in VERDICTS if v in part)
-            said.append(f"{part.sum()} {words}: {found}.")
-    return " ".join(said)
 
 
 def answer(fragment: str | Path) -> Styler:

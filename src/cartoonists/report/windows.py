@@ -6,7 +6,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from cartoonists.report.plots import Tables, legend_above, median_band, panels
+from cartoonists.report.plots import Tables, legend_above, median_band, panels, with_bars
+from cartoonists.statistics.claims import Bootstrap
+from cartoonists.statistics.estimates import share
 
 
 def mixture_windows(table: pd.DataFrame) -> Figure:
@@ -40,16 +42,9 @@ def model_windows(tables: Tables, switches: Sequence[float]) -> Figure:
             ("two draws agree: predicted", "label_sde", "label_again", "^--"),
         ):
             same = (table[left] == table[right]).groupby(table["logsnr"])
-            error = 1.96 * same.sem()
-            top.errorbar(
-                error.index,
-                same.mean(),
-                yerr=error,
-                fmt=style,
-                capsize=2,
-                markersize=4,
-                label=label,
-            )
+            levels = list(same.groups)
+            found = [share(hits).interval(Bootstrap()) for _, hits in same]
+            with_bars(top, levels, found, fmt=style, label=label)
         ratio = table["hd_gradient_energy"] / table["gradient_energy"]
         values = table.assign(ratio=ratio).pivot(index="seed", columns="logsnr", values="ratio")
         median_band(bottom, list(values.columns), values.to_numpy(), marker="s", markersize=4)

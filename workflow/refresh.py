@@ -1,23 +1,28 @@
-"""Bring the pages up to date: the scoreboard, the picture, the cost, and the page of the register.
+"""Bring the pages up to date: scoreboard, picture, cost, docs/results/ and the register's page.
 
-Run by `make readme`, after `make figures`.
+Run by `make results`, after `make figures`.
 """
 
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+import reference_run
+import yaml
 from register import read_register
 
 from cartoonists.files.artifacts import atomic, read_arrays
 from cartoonists.report.high_density import low_to_high
 from cartoonists.report.plots import save, use_style
 from cartoonists.report.register import Register
-from cartoonists.report.scoreboard import counts, markdown, register_page
+from cartoonists.report.scoreboard import register_page
+from cartoonists.report.showing import brief, counts
 
 CLONE = Path(__file__).resolve().parents[1]
 PICTURE = Path("docs/images/low_to_high.png")
+BOARDS = {"README.md": "docs/claims.md", "docs/index.md": "claims.md"}  # page, the register's
 
 
 def between(text: str, name: str, content: str) -> str:
@@ -28,10 +33,10 @@ def between(text: str, name: str, content: str) -> str:
     return marked.sub(lambda match: match[1] + content + match[2], text)
 
 
-def scores(board: pd.DataFrame, *links: str) -> str:
-    """How many claims have which verdict, and a line a claim; ``links`` as of `markdown`."""
-    legend = "Numbers that decide, with their intervals, or the cause; rows: `results/claims.csv`."
-    return f"\n{counts(board)}\n\n{legend}\n\n{markdown(board, *links)}\n"
+def scores(board: pd.DataFrame, models: Sequence[str], page: str) -> str:
+    """How many claims have which verdict, and a line a number; ``page`` as of `brief`."""
+    run = f"Models of this run: {', '.join(models) or 'none, closed forms only'}."
+    return f"\n{counts(board)}\n\n{run}\n\n{brief(board, page)}\n"
 
 
 def cost(benchmarks: Path) -> str:
@@ -39,6 +44,11 @@ def cost(benchmarks: Path) -> str:
     tables = [pd.read_csv(file, sep="\t", na_values="-") for file in benchmarks.rglob("*.tsv")]
     seconds = sum(table["s"].sum() for table in tables)
     return f" The jobs of the last run took {seconds / 3600:.1f} hours together.\n"
+
+
+def read_yaml(file: Path) -> dict:
+    """A configuration."""
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def pictured(results: Path) -> dict:
@@ -50,9 +60,11 @@ def pictured(results: Path) -> dict:
     return found
 
 
-def rewrite(page: Path, name: str, content: str) -> None:
-    """``content`` between the markers of this name in a page."""
-    text = between(page.read_text(encoding="utf-8"), name, content)
+def rewrite(page: Path, contents: Mapping[str, str]) -> None:
+    """Each content between the markers of its name in a page."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in contents.items():
+        text = between(text, name, content)
     with atomic(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -63,18 +75,21 @@ def refresh(clone: Path) -> None:
     docs/claims.md needs no results and is written first.
     """
     register = Register.of(read_register(clone / "workflow" / "claims.yaml"))
-    rewrite(clone / "docs" / "claims.md", "register", f"\n{register_page(register)}")
+    rewrite(clone / "docs" / "claims.md", {"register": f"\n{register_page(register)}"})
     results = clone / "results"
+    reference_run.fill(results, clone / "docs" / "results", read_yaml(clone / "config.yaml"))
     board = pd.read_csv(results / "scoreboard.csv", keep_default_na=False)
-    rewrite(clone / "README.md", "claims", scores(board, "docs/claims.md"))
-    rewrite(clone / "docs" / "index.md", "claims", scores(board, "claims.md"))
-    rewrite(clone / "README.md", "cost", cost(results / "benchmarks"))
-    use_style()
-    save(low_to_high(pictured(results)), [clone / PICTURE], {"made from": "high_density.csv"})
+    models = read_yaml(results / "config.yaml")["run_models"]
+    for page, link in BOARDS.items():
+        rewrite(clone / page, {"claims": scores(board, models, link)})
+    rewrite(clone / "README.md", {"cost": cost(results / "benchmarks")})
+    if pictures := pictured(results):
+        use_style()
+        save(low_to_high(pictures), [clone / PICTURE], {"made from": "high_density.csv"})
 
 
 if __name__ == "__main__":
     try:
         refresh(CLONE)
     except (OSError, ValueError) as error:
-        sys.exit(f"readme: {error} (make figures first)")
+        sys.exit(f"results: {error} (make figures first)")
