@@ -235,6 +235,9 @@ WRONG = [
     ["sample", "m"],
     ["sample", "m", "--out", "o", "-n", "0"],
     ["sample", "m", "--out", "o", "--switch", "1", "--guide", "1"],
+    ["train", "folder", "-o", "m.safetensors"],
+    ["train", "folder", "-o", "m.safetensors", "--steps", "1", "--minutes", "1"],
+    ["train", "folder", "--steps", "1"],
     ["simple", "m"],
     ["score", "m", "x.png", "--unknown"],
 ]
@@ -300,10 +303,11 @@ def test_help_teaches_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom typer.testing import CliRunner\n"
         "from cartoonists.commands.app import app\n"
-        "for words in ([], ['score'], ['sample']):\n"
+        "for words in ([], ['score'], ['sample'], ['train']):\n"
         "    print(CliRunner().invoke(app, [*words, '--help']).stdout)\n"
         "print(sorted({'torch', 'numpy', 'pandas', 'scipy', 'PIL'} & set(sys.modules)))\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert said.splitlines()[-1] == "[]"
-    assert said.count("  cartoonists score ") >= 3 and said.count("  cartoonists sample ") >= 3
+    for command in ("score", "sample", "train"):
+        assert said.count(f"  cartoonists {command} ") >= 3

@@ -90,7 +90,8 @@ def folder(tmp_path, monkeypatch):
     own = blocks(CLONE / "docs" / "how-to" / "own-checkpoint.md", "yaml")[0]
     (tmp_path / "mine.yaml").write_text(own.replace("/models/my-ddpm", str(tmp_path / "my-ddpm")))
     (tmp_path / "pets").mkdir()
-    Image.new("RGB", (32, 32)).save(tmp_path / "pets" / "cat.png")
+    for grey in range(10):  # so many that one is held out
+        Image.new("RGB", (32, 32), (grey,) * 3).save(tmp_path / "pets" / f"cat{grey}.png")
     own = blocks(CLONE / "docs" / "how-to" / "own-data.md", "yaml")[0]
     (tmp_path / "own.yaml").write_text(own.replace("/data/pets", str(tmp_path / "pets")))
     page = CLONE / "docs" / "how-to" / "own-network.md"

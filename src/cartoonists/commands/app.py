@@ -30,6 +30,26 @@ Model = Annotated[
         "diffusers folder, or python:<file>:<function>.",
     ),
 ]
+TrainingPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGES",
+        help="A folder of pictures, an .npz, .npy or IDX file, or a data set by its name "
+        "(fashion-mnist).",
+    ),
+]
+Kind = Annotated[str, typer.Option(help="VP, a diffusion model, or RectifiedFlow, a flow.")]
+Weighting = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the loss: likelihood (default) or quality with VP, uniform (default) or "
+        "logit-normal with RectifiedFlow."
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Start from a model trained here, of its size and colour."),
+]
 Steps = Annotated[int, typer.Option(min=4, help="Steps of the solver.")]
 Probes = Annotated[int, typer.Option(min=1, help="Probes of Hutchinson's estimate a step.")]
 Seed = Annotated[int, typer.Option(min=0, help="First seed.")]
@@ -158,6 +178,70 @@ def sample(
         run = prepare(model, n, seed, settings, out, device)
         run.go(batch, quiet, dry_run)
     _report(run, run.store.path, as_json, dry_run)
+
+
+@app.command()
+def train(
+    images: TrainingPlace,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A .safetensors file; a stopped run goes on.")
+    ],
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the optimiser.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Or minutes.")] = None,
+    kind: Kind = "VP",
+    weighting: Weighting = None,
+    size: Annotated[int, typer.Option(help="Side of the images; others are cropped.")] = 32,
+    grey: Annotated[bool, typer.Option("--grey", help="One channel instead of three.")] = False,
+    start: Start = None,
+    held_out: Annotated[int, typer.Option(min=0, help="Held-out images for the bound.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="On the plateau.")] = 1e-3,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror images at random.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and batches.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="Of the network: fp32 or bf16.")] = "fp32",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a model on images, and measure bits/dim of images that are held out.
+
+    Leaves weights, their card (.json) and the loss (.csv); score and sample take the weights as
+    MODEL. Of a place without the parts train and test every tenth image is held out.
+
+    \b
+    Examples:
+    cartoonists train pets/ --steps 20000 --flip -o pets.safetensors
+    cartoonists train fashion-mnist --size 28 --grey --minutes 30 -o mine.safetensors
+    cartoonists train pets/ --start p.safetensors --kind RectifiedFlow --steps 5000 -o f.safetensors
+    """
+    if (steps is None) == (minutes is None):
+        raise typer.BadParameter("allowed: --steps or --minutes, one of the two")
+    with refusals():
+        from cartoonists.commands.training import TrainSettings, prepare, recipe_of
+
+        recipe = recipe_of(
+            kind, weighting, steps=steps, minutes=minutes, batch=batch, flip=flip,
+            learning_rate=learning_rate, precision=precision, seed=seed,
+        )  # fmt: skip
+        asked = TrainSettings(size, 1 if grey else 3, start, held_out)
+        training = prepare(images, recipe, asked, out, device)
+        card = {} if dry_run else training.go(quiet)
+    _say_trained(training.settings, len(training.images.images), card, out, as_json)
+
+
+def _say_trained(settings: dict, n: int, card: dict, out: Path, as_json: bool) -> None:
+    """Standard output of a training: JSON, or one line."""
+    held_out, spent = card.get("held_out"), card.get("training", {}).get("steps", 0)
+    if as_json:
+        found = {"settings": settings, "images": n, "steps_done": spent, "held_out": held_out}
+        typer.echo(json.dumps(found | {"out": str(out)}, indent=1))
+        return
+    line = f"{spent} steps of {n} images done: {out}"
+    if held_out:
+        bits, error = held_out["bits_per_dim"], held_out["standard_error"]
+        line += f"; held out {bits:.3f} ± {error:.3f} bits/dim (ELBO)"
+    typer.echo(line)
 
 
 @contextlib.contextmanager

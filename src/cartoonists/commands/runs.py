@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,13 +60,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"{path}: no table of this command; remove it ({reason})") from None
-        changed = [
-            f"{key} was {found.get(key)!r}, is {value!r}"
-            for key, value in self.settings.items()
-            if found.get(key) != value
-        ]
-        if changed:
-            raise ValueError(f"{path}: begun with other settings ({'; '.join(changed)}); remove it")
+        check_unchanged(path, found, self.settings)
         return rows
 
     def add(self, rows: pd.DataFrame) -> None:
@@ -83,6 +77,17 @@ class Store:
     @cached_property
     def _record(self) -> dict[str, Any]:
         return make_record(f"cartoonists {self.settings['command']}", self.settings, [])
+
+
+def check_unchanged(path: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming them, where settings differ from those that ``path`` began with."""
+    changed = [
+        f"{key} was {found.get(key)!r}, is {value!r}"
+        for key, value in asked.items()
+        if found.get(key) != value
+    ]
+    if changed:
+        raise ValueError(f"{path}: begun with other settings ({'; '.join(changed)}); remove it")
 
 
 def _number(word: str) -> int | float:
