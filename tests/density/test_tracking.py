@@ -9,7 +9,7 @@ import torch
 from closed_forms import mixture
 
 from cartoonists import VE, VP, Gaussian, GaussianMixture, elbo, track_reverse_sde
-from cartoonists.density.posterior import MixturePosterior, mixture_table
+from cartoonists.density.posterior import ExactPosterior, mixture_table
 from cartoonists.density.stein import estimate_table
 from cartoonists.paths.schedules import uniform_grid
 
@@ -93,7 +93,7 @@ def test_levels_see_what_a_mean_over_x_cannot():
     weights = 0.7 ** (corners == 0).sum(1) * 0.3 ** (corners == 2).sum(1)
     target = GaussianMixture(weights, corners, torch.full((16,), 0.01), VP())
     table = estimate_table(target, range(300), points=21, pilot_steps=100)
-    flat, exact = replace(table, levels=None), MixturePosterior(target)
+    flat, exact = replace(table, levels=None), ExactPosterior(target)
     for logsnr in (-1.0, 0.0, 0.5):
         z = target.sample(200, seed=7, logsnr=logsnr)
         denoised, truth = target.denoise(z, logsnr), exact.variance(z, logsnr, z)

@@ -5,16 +5,31 @@ import pandas as pd
 import torch
 
 from cartoonists import VP, Gaussian, NetworkScore
+from cartoonists.density.modes import log_posterior, newton_modes
 from cartoonists.experiments.modes import ModeSettings, failure_detection, mode_errors
 from cartoonists.experiments.tiny import correction_sizes, shrink, train_tiny
+from cartoonists.paths.boxes import SoftBox
 
 
-def test_mode_errors_are_small_for_the_mode_ode_and_larger_for_the_hd_ode():
+def test_the_mode_ode_is_exact_on_every_target_and_the_hd_ode_on_the_gaussian():
     settings = ModeSettings(4, 48, 1, 0, -10.0, 10.0)
-    table = mode_errors([2], [2.0], settings)
-    errors = table.groupby("process")["error"].median()
-    assert errors["mode ODE"] < 1e-5 < errors["HD-ODE"]
+    table = mode_errors([2], [0.0], settings)
+    errors = table.groupby(["target", "process"])["error"].max().unstack()
+    assert errors["mode ODE"].max() < 1e-4
+    assert errors.loc["Gaussian", "HD-ODE"] < 1e-4
+    assert errors.loc[["mixture", "soft box"], "HD-ODE"].min() > 1e-2
     assert set(table["schedule"]) == {"VP", "VE"}
+    mode = table[table["process"] == "mode ODE"].groupby("target")
+    assert mode["ok"].all()["soft box"] and not mode["failed"].any()["soft box"]
+
+
+def test_the_mode_of_a_log_concave_target_is_found_by_brute_force():
+    target = SoftBox(1, 1.2, 0.1, VP())
+    x_t = torch.tensor([[-1.4], [0.1], [0.9]], dtype=torch.float64)
+    y = torch.linspace(-2, 2, 400_001, dtype=torch.float64)[:, None]
+    best = [y[log_posterior(target, y, x, -2.0).argmax()] for x in x_t]
+    found = newton_modes(target, x_t, -2.0).best
+    torch.testing.assert_close(found, torch.stack(best), rtol=0, atol=2e-5)
 
 
 def test_failure_detection_counts():

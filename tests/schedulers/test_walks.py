@@ -7,7 +7,7 @@ from closed_forms import mixture
 
 from cartoonists import VE, VP, GaussianMixture, sample_high_density
 from cartoonists.density.guidance import rescale_latent, sample_guided
-from cartoonists.density.posterior import MixturePosterior
+from cartoonists.density.posterior import ExactPosterior
 from cartoonists.density.sampling import follow_high_density
 from cartoonists.paths.bases import Columns
 from cartoonists.paths.numerics import Numerics
@@ -149,7 +149,7 @@ def test_mixtures_are_as_near_as_the_isotropic_tracker(case, family):
     kind = VP if family == "vp" else RectifiedFlow
     target = mixture(dimensions, kind(), components, anisotropic=anisotropic)
     scheduler = TrackedScheduler.from_config(config(family, steps))
-    scheduler.variance = MixturePosterior(target)
+    scheduler.variance = ExactPosterior(target)
     levels(scheduler, family, steps)
     x = target.sample(64, seed=0, logsnr=scheduler.table.logsnrs[0])
     draw(scheduler, target, x)
@@ -157,7 +157,7 @@ def test_mixtures_are_as_near_as_the_isotropic_tracker(case, family):
     assert -1 < error.mean() < mean + 0.5 and error.std() < 1.5 * spread, error.mean()
 
 
-class Seen(MixturePosterior):
+class Seen(ExactPosterior):
     """Remembers where it was asked."""
 
     def __init__(self, target):
@@ -202,7 +202,7 @@ def test_the_end_can_be_set_between_and_beyond_the_levels():
 def test_increments_add_up_to_the_log_density():
     target = mixture(16)
     scheduler = TrackedScheduler.from_config(PLAIN)
-    scheduler.variance = MixturePosterior(target)
+    scheduler.variance = ExactPosterior(target)
     scheduler.set_timesteps(12)
     draw(scheduler, target, torch.randn(3, 16, dtype=torch.float64))
     terms = scheduler.increments

@@ -29,7 +29,7 @@ from cartoonists.paths.divergence import (
 )
 from cartoonists.paths.processes import HighDensityODE, Process, ScoreDrift
 from cartoonists.paths.schedules import NoiseSchedule, uniform_grid
-from cartoonists.paths.scores import GaussianMixture, ScoreModel, _dot, check_points
+from cartoonists.paths.scores import ClosedForm, GaussianMixture, ScoreModel, _dot, check_points
 from cartoonists.paths.solvers import Callback, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
@@ -291,7 +291,7 @@ def track_modes(
     x_t = x_t.double()
     if log_density is None:
         log_density = torch.full((len(x_t),), torch.nan, dtype=torch.float64, device=x_t.device)
-        if isinstance(model, GaussianMixture):
+        if isinstance(model, ClosedForm):
             log_density = model.log_prob(x_t, logsnr_t)
     exact = default_divergence(model) == "exact" or model.dimensions <= DENSE_UP_TO
     correction = exact if correction is None else correction
@@ -311,7 +311,7 @@ def _judged(model, x_t, logsnr_t, path, followed: ModeDivergence, seeds, starts)
     gap = peak.newton_gain(path.x)
     smallest = torch.minimum(followed.smallest, peak.smallest_eigenvalue(path.x, seeds))
     deficit = torch.full_like(gap, torch.nan)
-    if isinstance(model, GaussianMixture):
+    if isinstance(model, ClosedForm):
         deficit = torch.zeros_like(gap)
         here = peak.log_prob(path.x)
         for j in range(starts):
@@ -396,7 +396,7 @@ class _Posterior:
         return y
 
 
-def log_posterior(target: GaussianMixture, y: Tensor, x_t: Tensor, logsnr_t: float) -> Tensor:
+def log_posterior(target: ClosedForm, y: Tensor, x_t: Tensor, logsnr_t: float) -> Tensor:
     """log p(x_s|x_t) at y, s at logsnr_max, up to a constant that depends on x_t alone; ``[n]``."""
     return _Posterior(target, x_t, logsnr_t, target.schedule.logsnr_max).log_prob(y)
 
@@ -422,7 +422,7 @@ class Modes:
 
 
 def newton_modes(
-    target: GaussianMixture,
+    target: ClosedForm,
     x_t: Tensor,
     logsnr_t: float,
     logsnr: float | None = None,
@@ -431,22 +431,31 @@ def newton_modes(
     seed: int = 0,
     seeds: Sequence[int] | None = None,
 ) -> Modes:
-    """Modes of p(x_s|x_t) of a mixture by Newton's method from many starts: ground truth.
+    """Modes of p(x_s|x_t) of a closed form by Newton's method: ground truth.
 
-    p(x_s|x_t) is a mixture itself; every mode of a mixture attracts one of the components' means
-    as a rule (Carreira-Perpiñán, 2000), so these are the starts, with the posterior mean and
-    ``samples`` draws of the reverse SDE.  λ_s is logsnr_max where none is given.
+    p(x_s|x_t) of a mixture is a mixture itself; every mode of a mixture attracts one of the
+    components' means as a rule (Carreira-Perpiñán, 2000), so these are the starts, with the
+    posterior mean and ``samples`` draws of the reverse SDE.  Other closed forms here are
+    log-concave: there is one mode, and one start, α_s E[x_0|x_t].  λ_s is logsnr_max where none is
+    given.
     """
     schedule = target.schedule
     logsnr = schedule.logsnr_max if logsnr is None else logsnr
     seeds = sample_seeds(seed, len(x_t)) if seeds is None else list(seeds)
     peak = _Posterior(target, x_t, logsnr_t, logsnr)
+    if isinstance(target, GaussianMixture):
+        points = _mixture_starts(target, x_t, logsnr_t, logsnr, seeds, samples)
+    else:
+        points = [schedule.alpha(logsnr) * target.denoise(x_t, logsnr_t)]
+    ends = [peak.climb(point) for point in points]
+    return Modes(torch.stack(ends, 1), torch.stack([peak.log_prob(end) for end in ends], 1))
+
+
+def _mixture_starts(target: GaussianMixture, x_t, logsnr_t, logsnr, seeds, samples: int):
     means = posterior_means(target, x_t, logsnr_t, logsnr)
     weighted = target.responsibilities(x_t, logsnr_t).view(*means.shape[:2], *[1] * (x_t.ndim - 1))
     points = [*means.unbind(1), (weighted * means).sum(1)]
-    points += [_draw(target, x_t, logsnr_t, logsnr, seeds, j) for j in range(samples)]
-    ends = [peak.climb(point) for point in points]
-    return Modes(torch.stack(ends, 1), torch.stack([peak.log_prob(end) for end in ends], 1))
+    return points + [_draw(target, x_t, logsnr_t, logsnr, seeds, j) for j in range(samples)]
 
 
 def posterior_means(target: GaussianMixture, x_t: Tensor, logsnr_t, logsnr) -> Tensor:

@@ -1,7 +1,7 @@
 """The posterior covariance of a model, coordinate by coordinate, as the trackers use it.
 
 The ancestral tracker needs ``c_i = Cov[x_0|x_λ]_ii = ρ_i exp(-λ)`` with ``ρ_i = 1 + σ² ∂_i s_i``.
-A closed form knows it at every x (`MixturePosterior`); for a network a table holds its mean over x
+A closed form knows it at every x (`ExactPosterior`); for a network a table holds its mean over x
 (`PosteriorTable`, estimated in `cartoonists.density.stein`).  ρ falls from 1 at the data to 0 at
 the noise; for Gaussian data logit ρ is linear in λ, so the table interpolates logit ρ.
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cartoonists.paths.bases import Basis
 from cartoonists.paths.schedules import uniform_grid
-from cartoonists.paths.scores import GaussianMixture
+from cartoonists.paths.scores import ClosedForm, GaussianMixture
 
 SMALLEST = 1e-12  # ρ stays inside (0, 1), so that its logit is finite
 BINS = 32  # of x̂_0 between the least and the largest of the pilot samples
@@ -49,10 +49,10 @@ class Posterior(ABC):
         return uniform_grid(start, stop, steps)
 
 
-class MixturePosterior(Posterior):
-    """The exact posterior variance of a closed form, at every x, in the mixture's own basis."""
+class ExactPosterior(Posterior):
+    """The exact posterior variance of a closed form, at every x, in its own basis."""
 
-    def __init__(self, target: GaussianMixture):
+    def __init__(self, target: ClosedForm):
         self.target, self.basis = target, target.basis
 
     def variance(self, z, logsnr, denoised):
@@ -164,7 +164,7 @@ def spaced_grid(posterior: Posterior | None, start: float, stop: float, steps: i
 def mixture_table(target: GaussianMixture, points: int = 81, samples: int = 128) -> PosteriorTable:
     """The table of a closed form: the diagonal of its Hessian, averaged over its samples.
 
-    Compared with `MixturePosterior` it shows what averaging over x costs (nothing for one
+    Compared with `ExactPosterior` it shows what averaging over x costs (nothing for one
     Gaussian).
     """
     schedule = target.schedule

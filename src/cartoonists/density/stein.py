@@ -14,15 +14,15 @@ from cartoonists.density.ancestral import LEARNT, AncestralKernel, ancestral_pat
 from cartoonists.density.posterior import (
     BINS,
     SMALLEST,
+    ExactPosterior,
     Levels,
-    MixturePosterior,
     Posterior,
     PosteriorTable,
     level_bins,
 )
 from cartoonists.paths.bases import Basis, Pixels
 from cartoonists.paths.schedules import uniform_grid
-from cartoonists.paths.scores import GaussianMixture, ScoreModel
+from cartoonists.paths.scores import ClosedForm, ScoreModel
 from cartoonists.paths.streams import Streams, sample_seeds
 
 LEAST_GAIN = 1e-3  # of a bin
@@ -34,8 +34,8 @@ def posterior_of(model: ScoreModel) -> Posterior:
 
     A model without a table gets one, estimated from 64 samples and kept on the model.
     """
-    if isinstance(model, GaussianMixture):
-        return MixturePosterior(model)
+    if isinstance(model, ClosedForm):
+        return ExactPosterior(model)
     if model.posterior is None:
         model.posterior = estimate_table(model, sample_seeds(0, 64))
     return model.posterior

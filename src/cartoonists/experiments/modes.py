@@ -22,12 +22,14 @@ from cartoonists.density.modes import (
     xi,
 )
 from cartoonists.experiments.theory import testbed
+from cartoonists.paths.boxes import SoftBox
 from cartoonists.paths.divergence import ExactDivergence
 from cartoonists.paths.schedules import VE, VP, NoiseSchedule, uniform_grid
-from cartoonists.paths.scores import GaussianMixture, ScoreModel
+from cartoonists.paths.scores import ClosedForm, GaussianMixture, ScoreModel
 from cartoonists.paths.solvers import Callback
 
 SCHEDULES = {"VP": VP, "VE": VE}
+BOX = {"half_width": 1.2, "softness": 0.1}
 PROCESSES = {"mode ODE": True, "HD-ODE": False}
 COST_METHODS = ("dense", "cg", "autodiff")
 CLEAR_PEAK = "5"  # what Linux wants in /proc/self/clear_refs to reset the peak of resident memory
@@ -48,19 +50,36 @@ class ModeSettings:
         return SCHEDULES[name](self.logsnr_min, self.logsnr_max)
 
 
+def mode_targets(dimensions: int, schedule: NoiseSchedule) -> dict[str, ClosedForm]:
+    """Targets of the table of modes: many modes, one mode and no third derivatives, one mode."""
+    return {
+        "mixture": testbed("mixture", dimensions, schedule),
+        "Gaussian": testbed("gaussian", dimensions, schedule),
+        "soft box": SoftBox(dimensions, **BOX, schedule=schedule),
+    }
+
+
 def mode_errors(
     dimensions: Sequence[int], logsnr_t: Sequence[float], settings: ModeSettings
 ) -> pd.DataFrame:
     """End points of both equations against Newton's method, VP and VE, one row a start.
+
+    On each of `mode_targets`.
 
     ``error`` is the distance to the nearest mode, ``error_to_best`` to the highest, in root mean
     square over the coordinates; ``deficit_nats``: how far log p(x_s|x_t) of the end point lies
     below that of the highest mode; ``failed``: by more than ``GAP_LIMIT``.
     """
     tables = []
-    cases = [(s, d, t) for s in SCHEDULES for d in dimensions for t in logsnr_t]
-    for name, size, start in tqdm(cases, desc="modes"):
-        target = testbed("mixture", size, settings.schedule(name))
+    cases = [
+        (name, kind, target, start)
+        for name in SCHEDULES
+        for size in dimensions
+        for kind, target in mode_targets(size, settings.schedule(name)).items()
+        for start in logsnr_t
+    ]
+    for name, kind, target, start in tqdm(cases, desc="modes"):
+        size = target.dimensions
         x_t = target.sample(settings.n_samples, settings.seed, logsnr=start)
         modes = newton_modes(target, x_t, start, seed=settings.seed)
         for process, correction in PROCESSES.items():
@@ -72,6 +91,7 @@ def mode_errors(
             deficit = modes.best_log_posterior - log_posterior(target, run.x, x_t, start)
             best = (run.x - modes.best).flatten(1).norm(dim=1) / math.sqrt(size)
             columns = {
+                "target": kind,
                 "schedule": name,
                 "dimensions": size,
                 "logsnr_t": start,

@@ -127,7 +127,38 @@ def check_points(model: ScoreModel, x: Tensor) -> None:
         )
 
 
-class GaussianMixture(ScoreModel):
+class ClosedForm(ScoreModel):
+    """A density that is known at every λ, with its derivatives up to the third."""
+
+    basis: Basis
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, logsnr: Time | None = None) -> Tensor:
+        """log p_λ(x), ``[batch]``, nats; λ = logsnr_max where none is given."""
+
+    @abstractmethod
+    def hessian_diagonal(self, x: Tensor, logsnr: Time) -> Tensor:
+        """Diagonal of ∇² log p_λ in ``self.basis``, ``[batch, *shape]``."""
+
+    @abstractmethod
+    def _draw(self, streams: Streams, logsnr: Time) -> Tensor:
+        """One draw of p_λ for each stream."""
+
+    def sample(self, n: int, seed: int = 0, logsnr: Time | None = None) -> Tensor:
+        """n draws of p_λ, ``[n, *shape]``; λ = logsnr_max where none is given."""
+        logsnr = self.schedule.logsnr_max if logsnr is None else logsnr
+        return self._draw(Streams(sample_seeds(seed, n), "mixture"), logsnr)
+
+    def sample_prior(self, streams: Streams) -> Tensor:
+        """Draw x from the exact marginal at logsnr_min."""
+        return self._draw(streams, self.schedule.logsnr_min)
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        """Exact log-density at logsnr_min."""
+        return self.log_prob(x, self.schedule.logsnr_min)
+
+
+class GaussianMixture(ClosedForm):
     """Mixture of Gaussians diffused in closed form: ``p_λ = Σ_k w_k N(α m_k, α² V_k + σ²)``.
 
     weights ``[K]`` (normalised here), means ``[K, *shape]``, variances ``[K]`` (isotropic) or
@@ -232,11 +263,6 @@ class GaussianMixture(ScoreModel):
         ]
         return torch.stack(columns, dim=2)
 
-    def sample(self, n: int, seed: int = 0, logsnr: Time | None = None) -> Tensor:
-        """n draws of p_λ, ``[n, *shape]``; λ = logsnr_max where none is given."""
-        logsnr = self.schedule.logsnr_max if logsnr is None else logsnr
-        return self._draw(Streams(sample_seeds(seed, n), "mixture"), logsnr)
-
     def _draw(self, streams: Streams, logsnr: Time) -> Tensor:
         alpha, sigma2 = self.schedule.alpha(logsnr), self.schedule.sigma2(logsnr)
         cumulative = self.weights.cumsum(0)
@@ -245,14 +271,6 @@ class GaussianMixture(ScoreModel):
         scale = (alpha**2 * self._variances[component] + sigma2).sqrt()
         noise = streams.normal((self.dimensions,))
         return self._vector(alpha * self._centres[component] + scale * noise)
-
-    def sample_prior(self, streams: Streams) -> Tensor:
-        """Draw x from the exact marginal at logsnr_min."""
-        return self._draw(streams, self.schedule.logsnr_min)
-
-    def prior_log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-density at logsnr_min."""
-        return self.log_prob(x, self.schedule.logsnr_min)
 
 
 class Gaussian(GaussianMixture):

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cartoonists.report.plots import PALETTE, legend_above
@@ -43,38 +44,47 @@ def mode_curves(arrays: Mapping[str, np.ndarray]) -> Figure:
 
 
 def mode_errors(table: pd.DataFrame) -> Figure:
-    """Distance of the end points to the nearest mode against D, where the branch is sound."""
+    """Distance of the end points to the nearest mode against D: a row a target, where sound."""
     sound = table[~table["status"].isin(["indefinite", "ill-conditioned"])]
-    starts = sorted(sound["logsnr_t"].unique())
+    targets, starts = list(sound["target"].unique()), sorted(sound["logsnr_t"].unique())
     figure, axes = plt.subplots(
-        1,
+        len(targets),
         len(starts),
-        figsize=(3.4 * len(starts) + 0.8, 3.0),
+        figsize=(3.4 * len(starts) + 0.8, 2.2 * len(targets) + 0.4),
+        sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for axis, start in zip(axes[0], starts, strict=True):
-        sns.pointplot(
-            sound[sound["logsnr_t"] == start],
-            x="dimensions",
-            y="error",
-            hue="process",
-            estimator="median",
-            errorbar=("pi", 95),
-            dodge=0.3,
-            linestyle="none",
-            markers=["o", "s"],
-            palette=PALETTE,
-            ax=axis,
-            legend=bool(axis is axes[0, 0]),
-        )
-        ended = int((table["logsnr_t"] == start).sum() - (sound["logsnr_t"] == start).sum())
-        left_out = f"\n{ended} branches ended" if ended else ""
-        axis.set(yscale="log", xlabel="dimensions D", title=f"start at λ = {start:g}{left_out}")
-    axes[0, 0].set_ylabel("RMS distance to the nearest mode\n[units of x]")
+    for row, target in zip(axes, targets, strict=True):
+        for axis, start in zip(row, starts, strict=True):
+            here = (table["target"] == target) & (table["logsnr_t"] == start)
+            _end_points(axis, sound[here.loc[sound.index]], legend=axis is axes[0, 0])
+            ended = int(here.sum() - here.loc[sound.index].sum())
+            left_out = f"\n{ended} branches ended" if ended else ""
+            axis.set_title(f"{target}, start at λ = {start:g}{left_out}")
+    figure.supylabel("RMS distance to the nearest mode [units of x]", fontsize="medium")
     legend_above(figure, axes[0, 0])
     return figure
+
+
+def _end_points(axis: Axes, table: pd.DataFrame, legend: bool) -> None:
+    """Medians and 95% ranges over starts."""
+    sns.pointplot(
+        table,
+        x="dimensions",
+        y="error",
+        hue="process",
+        estimator="median",
+        errorbar=("pi", 95),
+        dodge=0.3,
+        linestyle="none",
+        markers=["o", "s"],
+        palette=PALETTE,
+        ax=axis,
+        legend=legend,
+    )
+    axis.set(yscale="log", xlabel="dimensions D", ylabel="")
 
 
 def mode_cost(table: pd.DataFrame) -> Figure:
