@@ -5,19 +5,25 @@ import math
 import pytest
 import torch
 from closed_forms import mixture
+from scipy import stats
 
-from cartoonists import VP, Gaussian, GaussianMixture
+from cartoonists import VE, VP, Gaussian, GaussianMixture
 from cartoonists.experiments.windows import (
+    between_windows,
     component,
     critical_window,
     denoise_by_hd,
     denoise_by_sde,
+    features,
+    forgotten_share,
     hierarchy,
     log_ratio,
+    mixture_windows,
     peak_component,
     predicted_share,
     redraw_probabilities,
     renoise,
+    total_variations,
 )
 from cartoonists.paths.schedules import uniform_grid
 from cartoonists.paths.streams import sample_seeds
@@ -119,27 +125,83 @@ def test_hd_ode_ends_in_the_component_with_the_highest_peak_unless_branches_jump
         assert low <= agree.double().mean() <= high
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 40])
+def test_total_variations_of_equal_variances_are_in_closed_form(dimensions):
+    means = torch.zeros(2, dimensions)
+    means[1, 0] = 1.4
+    target = GaussianMixture([0.5, 0.5], means, [0.2, 0.2], VP())
+    for logsnr in (-8.0, 0.0, 4.0):
+        alpha, sigma2 = VP().alpha(logsnr), VP().sigma2(logsnr)
+        distance = (1.4 * alpha / (alpha**2 * 0.2 + sigma2).sqrt()).item()
+        expected = 2 * stats.norm.cdf(distance / 2) - 1
+        found = total_variations(target, logsnr)
+        assert found[0, 1].item() == pytest.approx(expected, abs=1e-7)
+        assert found[0, 0].item() == found[1, 1].item() == 0
+
+
+@pytest.mark.parametrize("dimensions", [1, 3, 100])
+def test_total_variations_are_those_of_sampling(dimensions):
+    """Unequal variances: E over component k of 1 - p_j/p_k, where it is above 0."""
+    target = mixture(dimensions, seed=7)
+    found = total_variations(target, -2.0)
+    torch.testing.assert_close(found, found.T)
+    for k in range(3):
+        one = Gaussian(target.means[k], target._variances[k], target.schedule)
+        x = one.sample(10_000, logsnr=-2.0)
+        log_densities = target.responsibilities(x, -2.0).log() - target.weights.log()
+        below = (log_densities - log_densities[:, k : k + 1]).exp()
+        sampled = (1 - below).clamp_min(0)
+        assert ((sampled.mean(0) - found[k]).abs() < 4 * sampled.std(0) / 100 + 1e-6).all()
+
+
+def test_total_variations_grow_with_the_signal():
+    target = mixture(5, seed=8)
+    along = torch.stack([total_variations(target, level) for level in LEVELS])
+    assert (along.diff(dim=0) > -1e-9).all()
+
+
+def test_the_window_of_two_equal_components_is_known():
+    """TV = 2 Φ(d/2) - 1 is 0.1 at d = 0.2513 and 0.9 at d = 3.2897."""
+    target = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.01, 0.01], VE())
+    ends = critical_window(target, [0, 1], [0, 0])
+    expected = [-math.log((2 / d) ** 2 - 0.01) for d in (0.2513, 3.2897)]
+    assert ends == pytest.approx(expected, abs=3e-3)
+
+
 def test_coarse_features_are_decided_before_fine_ones():
     target, groups = hierarchy(8, VP())
-    coarse, fine = critical_window(target, groups), critical_window(target)
-    assert coarse[0] < coarse[1] < fine[1] and coarse[0] < fine[0]
-    assert predicted_share(target, sum(coarse) / 2, groups) > predicted_share(
-        target, sum(coarse) / 2
+    coarse, fine = (
+        critical_window(target, groups, [0] * 4),
+        critical_window(target, range(4), groups),
     )
+    assert coarse[0] < coarse[1] < fine[0] < fine[1]
     shares = [predicted_share(target, level, groups) for level in LEVELS]
-    assert shares == sorted(shares)
-    assert shares[0] == pytest.approx(0.5, abs=0.02) and shares[-1] > 0.999
+    assert shares == sorted(shares) and shares[-1] > 0.999
+    assert forgotten_share(target, groups, [0] * 4) == pytest.approx(0.5)
+    assert forgotten_share(target, range(4), groups) == pytest.approx(0.5)
+    between = between_windows(VP(), range(400), 32)
+    assert coarse[1] < between["logsnr"].iloc[0] < fine[0]
+    assert between["kept_group"].mean() > 0.9
+    assert between["kept_member"].mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_window_of_two_components_lies_where_the_overlap_says():
-    """Equal weights: (share - ½)/½ = E tanh²(L/2) passes both margins at the window's ends."""
-    target = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.01, 0.01], VP())
-    low, high = critical_window(target, margin=0.2)
-    for level, progress in ((low, 0.2), (high, 0.8)):
-        x = target.sample(20_000, logsnr=level)
-        resp = target.responsibilities(x, level)
-        measured = 2 * resp.square().sum(1).mean().item() - 1
-        assert measured == pytest.approx(progress, abs=0.02)
+def test_a_window_that_the_range_does_not_hold_has_no_end():
+    near = GaussianMixture([0.5, 0.5], [[-0.1], [0.1]], [0.1, 0.1], VP())
+    assert math.isnan(critical_window(near, [0, 1], [0, 0])[1])
+    far = GaussianMixture([0.5, 0.5], [[-9.0], [9.0]], [0.1, 0.1], VP(-4.0, 8.0))
+    assert math.isnan(critical_window(far, [0, 1], [0, 0])[0])
+
+
+def test_forgotten_share_of_a_flat_mixture_is_chance():
+    assert forgotten_share(pair(), [0, 1], [0, 0]) == pytest.approx(0.7**2 + 0.3**2)
+
+
+def test_the_table_follows_modes_from_the_first_seeds_alone():
+    feature = features([], VP())["2 × 2 components, D = 2: members"]
+    table = mixture_windows(feature, [-1.0, 2.0], range(5), 16, 2)
+    for name in ("kept_hd", "peak_missed", "branch_jumped"):
+        assert table[name].notna().tolist() == 2 * [True, True, False, False, False]
+    assert table["kept_sde"].dtype == bool and len(table) == 10
 
 
 def test_noise_and_result_depend_on_the_seed_alone():
@@ -156,6 +218,8 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="logsnr: 11.0 found, allowed -10.0 to 10.0"):
         renoise(pair(), torch.zeros(1, 3), 11.0, [0])
     with pytest.raises(ValueError, match="margin: 0.5 found"):
-        critical_window(pair(), margin=0.5)
+        critical_window(pair(), [0, 1], [0, 0], margin=0.5)
+    with pytest.raises(ValueError, match="anisotropic components found"):
+        total_variations(mixture(3, anisotropic=True), 0.0)
     with pytest.raises(ValueError, match="dimensions: 1 found, allowed: 2 or more"):
         hierarchy(1, VP())

@@ -6,7 +6,13 @@ import pytest
 
 from cartoonists.statistics.claims import Bootstrap
 from cartoonists.statistics.estimates import bootstrapped
-from cartoonists.statistics.summaries import compared_pairs, half_way_gap, turning_point
+from cartoonists.statistics.summaries import (
+    compared_pairs,
+    distance_from_even,
+    half_way_gap,
+    place_in_window,
+    turning_point,
+)
 from cartoonists.statistics.trust import trusted_whole
 
 
@@ -80,3 +86,38 @@ def test_a_measure_turns_where_its_mean_first_reaches_the_reference():
     noisy = [mean + rng.standard_normal(200) for mean in (5, 8, 12, 9, 10)]
     found = bootstrapped(turn, *noisy).interval(Bootstrap(resamples=200))
     assert found.low < -1 < found.high and found.high - found.low < 0.5
+
+
+def shares(levels, place, n=4):
+    """Columns of a share that rises linearly from ½ two λ before ``place`` to 1 two λ after."""
+    rising = np.interp(levels, [place - 2, place + 2], [0.5, 1.0])
+    return [np.full(n, share) for share in rising]
+
+
+def test_half_way_is_between_what_is_forgotten_and_one():
+    levels = [-6.0, -3.0, 0.0, 3.0]
+    measured, predicted = shares(levels, -1.0), shares(levels, -1.5)
+    gap = half_way_gap(levels, 0.5)(*measured, *predicted, axis=-1)
+    expected = np.interp(0.75, np.array(measured)[:, 0], levels)
+    expected -= np.interp(0.75, np.array(predicted)[:, 0], levels)
+    assert gap == pytest.approx(expected)
+    assert half_way_gap(levels)(*measured, *measured, axis=-1) == 0
+
+
+@pytest.mark.parametrize(("place", "part"), [(-2.0, 0.5), (-4.0, 0.0), (1.0, 1.25)])
+def test_a_place_is_a_part_of_the_window(place, part):
+    levels = np.arange(-8.0, 6.5, 0.5).tolist()
+    statistic = place_in_window(levels, 0.5, -4.0, 0.0)
+    assert statistic(*shares(levels, place), axis=-1) == pytest.approx(part)
+    repeated = [np.stack([column, column]) for column in shares(levels, place)]
+    assert statistic(*repeated, axis=-1) == pytest.approx([part, part])
+
+
+@pytest.mark.parametrize(
+    ("own", "sibling", "distance"), [(0.5, 0.5, 0.0), (1.0, 0.0, 0.5), (0.4, 0.4, 0.2), (0, 0, 1)]
+)
+def test_distance_from_an_even_choice(own, sibling, distance):
+    columns = [(np.arange(10) < 10 * share).astype(float) for share in (own, sibling)]
+    assert distance_from_even(*columns, axis=-1) == pytest.approx(distance)
+    elsewhere = 1 - own - sibling
+    assert distance == pytest.approx(0.5 * (abs(own - 0.5) + abs(sibling - 0.5) + elsewhere))

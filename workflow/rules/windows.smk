@@ -2,12 +2,17 @@
 # Runs on models with a classifier.
 
 WINDOWS = config["windows"]
+MIXTURE_WINDOWS = {
+    "shares": "results/theory/windows.csv",
+    "predicted": "results/theory/critical_windows.csv",
+    "between": "results/theory/windows_between.csv",
+}
 
 
 use rule job from windows_closed_forms as windows_closed_forms with:
-    """Share that keeps its component on mixtures, predicted and measured."""
+    """Share that keeps its component on mixtures, predicted and measured; Li & Chen's windows."""
     output:
-        "results/theory/windows.csv",
+        **MIXTURE_WINDOWS,
     resources:
         mem_mb=grows(1000),
         runtime=grows(60),
@@ -37,8 +42,8 @@ use rule job from windows_model as windows_model with:
 use rule job from windows_claims as windows_claims with:
     """Claim 11: critical windows, predicted against measured."""
     input:
-        "results/theory/windows.csv",
         expand("results/{name}/windows.csv", name=CLASSIFIED),
+        **MIXTURE_WINDOWS,
     output:
         "results/measured/windows.csv",
     params:
@@ -50,6 +55,7 @@ use rule job from windows_notebook as windows with:
     """Share that keeps its class against λ, with HD switch points and branch jumps."""
     input:
         theory="results/theory/windows.csv",
+        critical="results/theory/critical_windows.csv",
         tables=expand("results/{name}/windows.csv", name=CLASSIFIED),
         claims="results/claims/windows.csv",
     output:

@@ -1,25 +1,25 @@
 import pandas as pd
 
-from cartoonists.experiments.theory import testbed
-from cartoonists.experiments.windows import hierarchy, mixture_windows
+from cartoonists.experiments.windows import (
+    between_windows,
+    features,
+    mixture_windows,
+    predicted_windows,
+)
 from cartoonists.files.artifacts import job, write_table
 from cartoonists.paths.schedules import VP
 
 with job(snakemake) as record:
     params, settings = snakemake.params, snakemake.params.settings
     seeds = range(params.seed, params.seed + settings["n_samples"])
-    schedule = VP(*params.logsnr)
-    nested, groups = hierarchy(2, schedule)
-    cases = {
-        "2 × 2 components, D = 2: all": (nested, None, True),
-        "2 × 2 components, D = 2: groups": (nested, groups, False),
-    }
-    for d in settings["dimensions"]:
-        cases[f"3 components, D = {d}"] = (testbed("mixture", d, schedule), None, False)
+    schedule, steps = VP(*params.logsnr), settings["steps"]
     tables = [
-        mixture_windows(
-            target, settings["logsnr"], seeds, settings["steps"], groups=labels, modes=modes
-        ).assign(target=name)
-        for name, (target, labels, modes) in cases.items()
+        mixture_windows(feature, settings["logsnr"], seeds, steps, settings["n_modes"]).assign(
+            target=name
+        )
+        for name, feature in features(settings["dimensions"], schedule).items()
     ]
-    write_table(snakemake.output[0], pd.concat(tables, ignore_index=True), record)
+    write_table(snakemake.output.shares, pd.concat(tables, ignore_index=True), record)
+    predicted = predicted_windows(settings["dimensions"], schedule)
+    write_table(snakemake.output.predicted, predicted, record)
+    write_table(snakemake.output.between, between_windows(schedule, seeds, steps), record)

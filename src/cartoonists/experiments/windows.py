@@ -10,18 +10,21 @@ probability, and
 For two components that is 1 - 2 ∫ ab/(a + b) with a = w_1 p_1, b = w_2 p_2: their overlap.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 
 from cartoonists.density.modes import track_modes
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.sampling import follow_high_density, split_steps
 from cartoonists.density.tracking import reverse_sde_path, track_reverse_sde
+from cartoonists.experiments.theory import testbed
 from cartoonists.images.pictures import gradient_energy
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.models.classifier import Classifier
@@ -31,6 +34,9 @@ from cartoonists.paths.scores import GaussianMixture, ScoreModel
 from cartoonists.paths.streams import Streams
 
 NODES = 64  # of the Gauss–Hermite rule
+REACH, NODES_ALONG = 9.0, 4001  # of the normal coordinate in `total_variations`
+EQUAL = 1e-9  # relative difference of variances that are taken as one
+MARGIN = 0.1  # ε of T_lower and T_upper
 
 
 # --- noise and denoise ----------------------------------------------------------------------------
@@ -113,8 +119,8 @@ def redraw_probabilities(target: GaussianMixture, logsnr: float) -> Tensor:
     with the moments of `log_ratio` (exact for equal covariances) and integrated by Gauss–Hermite.
     Pairs are put together by their odds: ``T_kj ∝ ρ_kj/(1 - ρ_kj)``, ``T_kk ∝ 1``.  Exact for two
     components of equal covariance, and for any number in both limits, no overlap (identity) and
-    full overlap (T_kj = w_j).  Ours; Li & Chen (2024) bound the window by
-    total variations of pairs.
+    full overlap (T_kj = w_j).  Ours; Li & Chen (2024) bound the window by total variations of pairs
+    (`critical_window`).
     """
     moments = log_ratio(target, logsnr)
     places, masses = np.polynomial.hermite_e.hermegauss(NODES)
@@ -136,34 +142,87 @@ def predicted_share(
     return float((target.weights[:, None] * redraw_probabilities(target, logsnr) * same).sum())
 
 
-def critical_window(
-    target: GaussianMixture, groups: Sequence[int] | None = None, margin: float = 0.1
-) -> tuple[float, float]:
-    """The range of λ in which the predicted share rises from chance to 1.
+# --- Li & Chen's windows --------------------------------------------------------------------------
 
-    Its ends are where the share has covered ``margin`` and 1 - ``margin`` of that way, by
-    bisection within the schedule's range.  Raises ValueError for a margin outside (0, ½).
+
+def total_variations(target: GaussianMixture, logsnr: float) -> Tensor:
+    """Total variation between every two components at λ, ``[K, K]``, of isotropic components.
+
+    ``TV = P_k(p_k > p_j) + P_j(p_j > p_k) - 1``.  With d the distance of the diffused means in
+    units of √V_k, u the normal coordinate along it and q the χ² of the D - 1 others, x drawn from
+    component k has p_k > p_j where
+
+        q (V_k/V_j - 1) > D log(V_k/V_j) + u² - (u + d)² V_k/V_j,
+
+    so that the probability is an integral over u of a distribution of χ².
+    Raises ValueError where a component is not isotropic.
+    """
+    if not (target._variances == target._variances[:, :1]).all():
+        raise ValueError("variances: anisotropic components found, allowed: isotropic ones")
+    alpha, sigma2 = target.schedule.alpha(logsnr), target.schedule.sigma2(logsnr)
+    variances = (alpha**2 * target._variances[:, 0] + sigma2).numpy()
+    distances = torch.cdist(alpha * target._centres, alpha * target._centres).numpy()
+    own = np.full((len(variances),) * 2, 0.5)  # P_k(p_k > p_j)
+    for k, j in np.ndindex(own.shape):
+        if k != j:
+            distance = distances[k, j] / math.sqrt(variances[k])
+            own[k, j] = _more_likely(variances[k] / variances[j], distance, target.dimensions)
+    return torch.from_numpy(own + own.T - 1)
+
+
+def _more_likely(ratio: float, distance: float, dimensions: int) -> float:
+    """P_k(p_k > p_j) for V_k/V_j = ``ratio`` and means ``distance`` √V_k apart."""
+    if abs(ratio - 1) < EQUAL:
+        return float(stats.norm.cdf(distance / 2))
+    u = np.linspace(-REACH, REACH, NODES_ALONG)
+    least = (dimensions * math.log(ratio) + u**2 - (u + distance) ** 2 * ratio) / (ratio - 1)
+    others = dimensions - 1
+    beyond = stats.chi2.sf(least, others) if others else (least < 0).astype(float)
+    weights = stats.norm.pdf(u)
+    return float((weights * (beyond if ratio > 1 else 1 - beyond)).sum() / weights.sum())
+
+
+def critical_window(
+    target: GaussianMixture, groups: Sequence[int], parents: Sequence[int], margin: float = MARGIN
+) -> tuple[float, float]:
+    """λ at T_lower and at T_upper of Li & Chen (2024): where a group is decided within its parent.
+
+    ``groups`` and ``parents``: a label for each component.  T_lower: no two components of one
+    parent are further apart than ``margin`` in total variation, so that the group is forgotten
+    below this λ; T_upper: no two of different groups are nearer than 1 - ``margin``, so that it is
+    kept above.  By bisection; NaN for an end that the schedule's range does not hold.
+    Raises ValueError for a margin outside (0, ½), and as `total_variations`.
     """
     if not 0 < margin < 0.5:
         raise ValueError(f"margin: {margin} found, allowed: between 0 and 0.5")
-    labels = np.arange(len(target.weights)) if groups is None else np.asarray(groups)
-    totals = [target.weights[torch.as_tensor(labels == g)].sum().item() for g in set(labels)]
-    chance = sum(total**2 for total in totals)
-
-    def progress(logsnr: float) -> float:
-        return (predicted_share(target, logsnr, groups) - chance) / (1 - chance)
-
-    return _crossing(progress, margin, target.schedule), _crossing(
-        progress, 1 - margin, target.schedule
+    group, parent = torch.as_tensor(groups), torch.as_tensor(parents)
+    related, foreign = parent[:, None] == parent[None], group[:, None] != group[None]
+    return (
+        _crossing(lambda t: total_variations(target, t)[related].max().item(), margin, target),
+        _crossing(lambda t: total_variations(target, t)[foreign].min().item(), 1 - margin, target),
     )
 
 
-def _crossing(rising: Callable[[float], float], level: float, schedule: NoiseSchedule) -> float:
-    low, high = schedule.logsnr_min, schedule.logsnr_max
+def _crossing(rising: Callable[[float], float], level: float, target: GaussianMixture) -> float:
+    low, high = target.schedule.logsnr_min, target.schedule.logsnr_max
+    if not rising(low) < level < rising(high):
+        return math.nan
     while high - low > 1e-3:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if rising(middle) < level else (low, middle)
     return 0.5 * (low + high)
+
+
+def forgotten_share(
+    target: GaussianMixture, groups: Sequence[int], parents: Sequence[int]
+) -> float:
+    """Share that keeps its group where the group is forgotten and the parent is not."""
+    group, parent = torch.as_tensor(groups), torch.as_tensor(parents)
+    inside = {label: target.weights[parent == label].sum().item() for label in set(parent.tolist())}
+    return sum(
+        target.weights[(group == g) & (parent == label)].sum().item() ** 2 / inside[label]
+        for g, label in set(zip(group.tolist(), parent.tolist(), strict=True))
+    )
 
 
 def peak_component(target: GaussianMixture, x: Tensor, logsnr: float) -> Tensor:
@@ -183,7 +242,7 @@ def component(target: GaussianMixture, x: Tensor) -> Tensor:
     return target.responsibilities(x, target.schedule.logsnr_max).argmax(1)
 
 
-def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 6.0, far: float = 48.0):
+def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 6.0, far: float = 96.0):
     """Two groups of two components: mixture, and the group of each component.
 
     Equal weights and variances of 0.1; group means ``far`` standard deviations apart along the
@@ -202,45 +261,107 @@ def hierarchy(dimensions: int, schedule: NoiseSchedule, near: float = 6.0, far: 
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def mixture_windows(
-    target: GaussianMixture,
-    logsnrs: Sequence[float],
-    seeds: Sequence[int],
-    steps: int,
-    groups: Sequence[int] | None = None,
-    modes: bool = False,
-) -> pd.DataFrame:
-    """Which component each sample has after noising to λ and denoising, one row a sample and λ.
+@dataclass(frozen=True)
+class Feature:
+    """A feature of a mixture: the group of each component, and the parent that holds the groups."""
 
-    ``kept_sde``, ``kept_hd``: whether the component (or its group) is the one it was;
+    target: GaussianMixture
+    groups: Sequence[int]
+    parents: Sequence[int]
+    modes: bool = False  # whether the mode-tracking ODE is followed too
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.as_tensor(self.groups)
+
+
+def features(dimensions: Sequence[int], schedule: NoiseSchedule) -> dict[str, Feature]:
+    """Both levels of the `hierarchy` in the plane, and three components in each ``dimensions``."""
+    nested, groups = hierarchy(2, schedule)
+    found = {
+        "2 × 2 components, D = 2: members": Feature(nested, range(4), groups, modes=True),
+        "2 × 2 components, D = 2: groups": Feature(nested, groups, [0] * 4),
+    }
+    for size in dimensions:
+        target = testbed("mixture", size, schedule)
+        found[f"3 components, D = {size}"] = Feature(target, range(3), [0] * 3)
+    return found
+
+
+def predicted_windows(dimensions: Sequence[int], schedule: NoiseSchedule) -> pd.DataFrame:
+    """`critical_window` and `forgotten_share` of `features`, a row each."""
+    rows = []
+    for name, feature in features(dimensions, schedule).items():
+        of = (feature.target, feature.groups, feature.parents)
+        lower, upper = critical_window(*of)
+        columns = {"target": name, "t_lower_logsnr": lower, "t_upper_logsnr": upper}
+        rows.append(columns | {"forgotten_share": forgotten_share(*of)})
+    return pd.DataFrame(rows)
+
+
+def mixture_windows(
+    feature: Feature, logsnrs: Sequence[float], seeds: Sequence[int], steps: int, n_modes: int
+) -> pd.DataFrame:
+    """Which group each sample has after noising to λ and denoising, one row a sample and λ.
+
+    ``kept_sde``: whether the group is the one it was;
     ``own_probability``: r of its own at x_λ, whose mean over samples is the exact share;
-    ``predicted``: `predicted_share`; ``peak_missed``: the HD-ODE ended elsewhere than in the
-    component with the highest peak; with ``modes``, ``branch_jumped``: the mode-tracking ODE from
+    ``predicted``: `predicted_share`.  Of the first ``n_modes`` seeds, else NaN: ``kept_hd``, as
+    kept_sde by the HD-ODE; ``peak_missed``: it ended elsewhere than in the component with the
+    highest peak; for a feature with ``modes``, ``branch_jumped``: the mode-tracking ODE from
     x_λ did not end in the highest mode (`track_modes` says not ok).
     """
-    labels = torch.arange(len(target.weights)) if groups is None else torch.as_tensor(groups)
+    target, labels = feature.target, feature.labels
     x = target._draw(Streams(seeds, "mixture"), target.schedule.logsnr_max)
     own = labels[component(target, x)]
     tables = []
     for logsnr in logsnrs:
         noisy = renoise(target, x, logsnr, seeds)
-        ends = [f(target, noisy, logsnr, steps, seeds) for f in (denoise_by_sde, denoise_by_hd)]
-        sde, hd = (component(target, end) for end in ends)
+        sde = component(target, denoise_by_sde(target, noisy, logsnr, steps, seeds))
         same = (labels[None] == own[:, None]).double()
         columns = {
             "seed": list(seeds),
             "logsnr": logsnr,
             "kept_sde": labels[sde] == own,
-            "kept_hd": labels[hd] == own,
             "own_probability": (target.responsibilities(noisy, logsnr) * same).sum(1),
-            "predicted": predicted_share(target, logsnr, groups),
-            "peak_missed": hd != peak_component(target, noisy, logsnr),
+            "predicted": predicted_share(target, logsnr, feature.groups),
         }
-        if modes:
-            modes_found = track_modes(target, noisy, logsnr, steps, seeds=seeds)
-            columns["branch_jumped"] = (~modes_found.ok).double()  # NaN where not asked for
-        tables.append(pd.DataFrame(columns))
+        few = _of_modes(feature, noisy[:n_modes], own[:n_modes], logsnr, steps, seeds[:n_modes])
+        tables.append(pd.DataFrame(columns).join(few))
     return pd.concat(tables, ignore_index=True)
+
+
+def _of_modes(feature: Feature, noisy, own, logsnr, steps, seeds) -> pd.DataFrame:
+    target = feature.target
+    hd = component(target, denoise_by_hd(target, noisy, logsnr, steps, seeds))
+    columns = {
+        "kept_hd": (feature.labels[hd] == own).double(),
+        "peak_missed": (hd != peak_component(target, noisy, logsnr)).double(),
+    }
+    if feature.modes:
+        columns["branch_jumped"] = (
+            ~track_modes(target, noisy, logsnr, steps, seeds=seeds).ok
+        ).double()
+    return pd.DataFrame(columns)
+
+
+def between_windows(schedule: NoiseSchedule, seeds: Sequence[int], steps: int) -> pd.DataFrame:
+    """Where samples of the `hierarchy` end that are noised to between its two windows.
+
+    λ is half way from T_upper of the groups to T_lower of the members.  One row a seed:
+    ``kept_group``, ``kept_member`` after the reverse SDE.
+    """
+    target, groups = hierarchy(2, schedule)
+    labels = torch.as_tensor(groups)
+    decided = critical_window(target, groups, [0] * 4)[1]
+    forgotten = critical_window(target, range(4), groups)[0]
+    logsnr = 0.5 * (decided + forgotten)
+    x = target._draw(Streams(seeds, "mixture"), schedule.logsnr_max)
+    end = denoise_by_sde(target, renoise(target, x, logsnr, seeds), logsnr, steps, seeds)
+    before, after = component(target, x), component(target, end)
+    columns = {"seed": list(seeds), "logsnr": logsnr, "decided_logsnr": decided}
+    columns |= {"forgotten_logsnr": forgotten, "kept_group": labels[before] == labels[after]}
+    return pd.DataFrame(columns | {"kept_member": before == after})
 
 
 def model_windows(

@@ -11,10 +11,16 @@ from cartoonists.statistics.claims import Bootstrap
 from cartoonists.statistics.estimates import share
 
 
-def mixture_windows(table: pd.DataFrame) -> Figure:
-    """Share kept against λ, measured and predicted, with branch jumps: a panel a target."""
+def mixture_windows(table: pd.DataFrame, windows: pd.DataFrame) -> Figure:
+    """Share kept against λ, measured and predicted, with branch jumps: a panel a target.
+
+    Shaded: from T_lower to T_upper of ``windows``.
+    """
     figure, (axes,) = panels(table["target"].unique(), width=3.0, height=2.8, sharey=True)
-    for axis, (_, part) in zip(axes, table.groupby("target", sort=False), strict=True):
+    ends = windows.set_index("target")
+    for axis, (target, part) in zip(axes, table.groupby("target", sort=False), strict=True):
+        lower, upper = ends.loc[target, ["t_lower_logsnr", "t_upper_logsnr"]]
+        axis.axvspan(lower, upper, color="0.88", linewidth=0, label="T_lower to T_upper")
         means = part.groupby("logsnr").mean(numeric_only=True)
         axis.plot(means.index, means["predicted"], color="0.2", label="predicted from pairs")
         for column, marker, label in (
@@ -28,7 +34,7 @@ def mixture_windows(table: pd.DataFrame) -> Figure:
                 axis.plot(means.index, means[column], marker, **style)
         axis.set_xlabel("noised to λ (logSNR)")
     axes[0].set_ylabel("share of samples")
-    legend_above(figure, axes[0], 5)
+    legend_above(figure, axes[0], 6)
     return figure
 
 

@@ -46,28 +46,54 @@ def compared_pairs(table: pd.DataFrame) -> pd.DataFrame:
     return pairs[["seed", "switch_logsnr", *names.values(), "error_nats", "trusted"]]
 
 
-def half_way_gap(levels: Sequence[float]) -> Callable:
+def half_way_gap(levels: Sequence[float], forgotten: float | None = None) -> Callable:
     """A statistic of shares at these λ: where the measured one is half way, minus the predicted.
 
     Of ``2 len(levels)`` columns, measured and then predicted, a value a sample.  Half way is
-    between 1 and the predicted share at the smallest λ, where the sample is forgotten; between two
-    λ the shares are interpolated, and beyond the ends the ends are taken.
+    between 1 and the share where the sample is ``forgotten``, by default the predicted one at the
+    smallest λ; between two λ the shares are interpolated, and beyond the ends the ends are taken.
     """
-
-    def crossing(shares: np.ndarray, middle: float) -> float:
-        return float(np.interp(middle, np.maximum.accumulate(shares), levels))
 
     def gap(*columns: np.ndarray, axis: int) -> np.ndarray:
         shares = np.stack([np.mean(column, axis=axis) for column in columns], axis=-1)
         rows = shares.reshape(-1, 2, len(levels))
         found = [
-            crossing(measured, middle) - crossing(predicted, middle)
+            _rises_to(measured, levels, middle) - _rises_to(predicted, levels, middle)
             for measured, predicted in rows
-            for middle in [0.5 * (1 + predicted[0])]
+            for middle in [0.5 * (1 + (predicted[0] if forgotten is None else forgotten))]
         ]
         return np.array(found).reshape(shares.shape[:-1])
 
     return gap
+
+
+def place_in_window(
+    levels: Sequence[float], forgotten: float, lower: float, upper: float
+) -> Callable:
+    """A statistic of shares at these λ: where they are half way, as a part of a window of λ.
+
+    Of ``len(levels)`` columns, a value a sample; 0 at ``lower``, 1 at ``upper``; half way as in
+    `half_way_gap`.
+    """
+
+    def place(*columns: np.ndarray, axis: int) -> np.ndarray:
+        shares = np.stack([np.mean(column, axis=axis) for column in columns], axis=-1)
+        middle = 0.5 * (1 + forgotten)
+        rows = shares.reshape(-1, len(levels))
+        found = np.array([_rises_to(row, levels, middle) for row in rows])
+        return ((found - lower) / (upper - lower)).reshape(shares.shape[:-1])
+
+    return place
+
+
+def _rises_to(shares: np.ndarray, levels: Sequence[float], value: float) -> float:
+    return float(np.interp(value, np.maximum.accumulate(shares), levels))
+
+
+def distance_from_even(own: np.ndarray, sibling: np.ndarray, axis: int) -> np.ndarray:
+    """Total variation of (own, sibling, elsewhere) from (½, ½, 0); a statistic of indicators."""
+    shares = [np.mean(column, axis=axis) for column in (own, sibling)]
+    return sum(np.maximum(0.5 - share, 0) for share in shares)
 
 
 def turning_point(levels: Sequence[float]) -> Callable:
