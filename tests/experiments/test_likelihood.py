@@ -1,22 +1,28 @@
 """What is measured on an image model, on a network whose density is known."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from cartoonists import VP
+from cartoonists.density.flow import FlowSettings
+from cartoonists.experiments.bias import PerturbedGaussian, predicted_bias
 from cartoonists.experiments.likelihood import (
     LikelihoodSettings,
     background_cost,
     image_log_densities,
     sample_log_densities,
+    tracked_offsets,
     tracking_cost,
 )
 from cartoonists.experiments.tables import TableSettings, choose_table, table_from_arrays
 from cartoonists.images.data import PixelScaling
 from cartoonists.models.checkpoints import ImageModel
-from cartoonists.statistics.summaries import bits_by_estimator
+from cartoonists.statistics.summaries import bits_by_estimator, steps_to_none
 
 SHAPE = (1, 4, 4)
 VARIANCE = 0.2
@@ -113,3 +119,24 @@ def test_background_costs_what_blurring_a_uniform_bin_costs():
     # the mean of the density itself is the share that stays in its bin; Jensen bounds its log
     assert background_cost(images, 0.6) > -0.5 * np.log2(bins.mean())
     assert background_cost(images, 0.6) == pytest.approx(0.43, abs=0.02)
+
+
+def test_the_offset_in_the_limit_of_small_steps_is_the_bias_and_the_difference_of_two_densities():
+    """N(0, v0 I) and a score that is wrong by εx: E X + KL(p^SDE | p^ODE), both known."""
+    model = PerturbedGaussian(64, 0.3, 0.2, VP())
+    table = tracked_offsets(model, model.posterior, range(256), [64, 256], FlowSettings(48))
+    gap = table["tracked_log_density_nats"] - table["ode_log_density_nats"]
+    limits = steps_to_none(table.assign(gap=gap), "gap")
+    sde = predicted_bias(model)
+
+    def variance(logsnr, w):
+        slope = model.schedule.f(logsnr) + 0.5 * model.schedule.g2(logsnr) * model.slope(logsnr)
+        return 2 * slope.item() * w
+
+    ode = solve_ivp(variance, (-10, 10), [model.prior_variance()], rtol=1e-9).y[0, -1]
+    ratio = sde.variance / ode
+    expected = sde.bias + 0.5 * 64 * (ratio - 1 - math.log(ratio))
+    assert limits.mean() == pytest.approx(expected, abs=4 * limits.sem())
+    coarse = gap[table["steps"] == 64]
+    assert coarse.mean() - expected > 4 * coarse.sem()  # not without the extrapolation
+    assert (table["ode_error_nats"] < 0.05 * expected).all()

@@ -11,6 +11,7 @@ from cartoonists.statistics.summaries import (
     distance_from_even,
     half_way_gap,
     place_in_window,
+    steps_to_none,
     turning_point,
 )
 from cartoonists.statistics.trust import trusted_whole
@@ -121,3 +122,12 @@ def test_distance_from_an_even_choice(own, sibling, distance):
     assert distance_from_even(*columns, axis=-1) == pytest.approx(distance)
     elsewhere = 1 - own - sibling
     assert distance == pytest.approx(0.5 * (abs(own - 0.5) + abs(sibling - 0.5) + elsewhere))
+
+
+def test_an_error_of_first_order_is_extrapolated_away():
+    rows = [(seed, n, seed + 3.0 / n) for seed in (0, 1) for n in (8, 32, 128)]
+    table = pd.DataFrame(rows, columns=["seed", "steps", "gap"])
+    table.loc[table["steps"] == 8, "gap"] = 99.0  # only the two largest count
+    assert steps_to_none(table, "gap").tolist() == pytest.approx([0.0, 1.0])
+    with pytest.raises(ValueError, match="steps: .*128.* found, allowed: two or more"):
+        steps_to_none(table[table["steps"] == 128], "gap")

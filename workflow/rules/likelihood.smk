@@ -4,7 +4,7 @@
 LIKELIHOOD = config["likelihood"]
 SAMPLES_A_JOB = min(LIKELIHOOD["n_samples"], config["chunk_size"])
 IMAGES_A_JOB = min(LIKELIHOOD["n_images"], config["chunk_size"])
-PER_MODEL = ["likelihood", "held_out", "tracking_cost"]
+PER_MODEL = ["likelihood", "held_out", "offsets", "tracking_cost"]
 
 
 use rule job from likelihood_chunk as likelihood_chunk with:
@@ -62,6 +62,22 @@ use rule job from concatenate as held_out_table with:
         job="{dataset}/{model}/held_out",
     params:
         keep=("image", LIKELIHOOD["n_images"]),
+
+
+use rule job from likelihood_offsets as offsets with:
+    """Tracked and PF-ODE log-density of the same samples, at several numbers of steps."""
+    input:
+        stein="results/{dataset}/{model}/stein.npz",
+    output:
+        "results/{dataset}/{model}/offsets.csv",
+    pathvars:
+        job="{dataset}/{model}/offsets",
+    resources:
+        **NETWORK,
+    params:
+        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
+        seed=config["seed"],
+        settings=LIKELIHOOD["offset"],
 
 
 use rule job from likelihood_tracking_cost as tracking_cost with:

@@ -85,6 +85,34 @@ def sample_log_densities(
     return pd.concat(tables, ignore_index=True).sort_values(["seed", "tracker"], kind="stable")
 
 
+def tracked_offsets(
+    model: ScoreModel,
+    table: PosteriorTable,
+    seeds: Sequence[int],
+    steps: Sequence[int],
+    flow: FlowSettings,
+) -> pd.DataFrame:
+    """Tracked and PF-ODE log-density of samples of the ancestral chain, at each number of steps.
+
+    One row a number of steps and seed, in nats at logsnr_max; ``ode_error_nats`` by step halving.
+    The PF-ODE has the same steps for all, so that only those of the chain differ.
+    """
+    tables = []
+    for count in steps:
+        run = track_reverse_sde(model, steps=count, seeds=seeds, posterior=table)
+        ode = flow_log_density(model, run.x, seeds, flow, table)
+        columns = {
+            "seed": list(seeds),
+            "steps": count,
+            "dimensions": model.dimensions,
+            "tracked_log_density_nats": run.log_density,
+            "ode_log_density_nats": ode.log_density,
+            "ode_error_nats": ode.error,
+        }
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
 def image_log_densities(
     model: ImageModel,
     table: PosteriorTable,

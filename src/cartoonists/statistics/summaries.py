@@ -46,6 +46,20 @@ def compared_pairs(table: pd.DataFrame) -> pd.DataFrame:
     return pairs[["seed", "switch_logsnr", *names.values(), "error_nats", "trusted"]]
 
 
+def steps_to_none(table: pd.DataFrame, column: str) -> pd.Series:
+    """A value of first order in the step, extrapolated to no step from the two largest numbers.
+
+    ``(r fine - coarse)/(r - 1)`` with r the ratio of the numbers of ``steps`` (Richardson, 1911);
+    a value a seed.  Raises ValueError for fewer than two numbers of steps.
+    """
+    values = table.pivot(index="seed", columns="steps", values=column)
+    if values.shape[1] < 2:
+        raise ValueError(f"steps: {list(values)} found, allowed: two or more numbers")
+    few, many = values.columns[-2:]
+    ratio = many / few
+    return (ratio * values[many] - values[few]) / (ratio - 1)
+
+
 def half_way_gap(levels: Sequence[float], forgotten: float | None = None) -> Callable:
     """A statistic of shares at these λ: where the measured one is half way, minus the predicted.
 
