@@ -5,9 +5,11 @@ network of N(MEAN, VARIANCE) data behind the class, in the parametrisation that 
 scheduler promises.  This is the one place where a class is patched.
 """
 
+import math
 from types import SimpleNamespace
 
 import torch
+from torch.nn import functional as F
 
 MEAN, VARIANCES = 0.1, (0.02, 0.3, 0.5, 0.2)  # of each pixel; variances by channel
 
@@ -56,15 +58,32 @@ def score_output(x, sigma, unit):
     return (_denoised(x, torch.ones_like(sigma), sigma**2, unit) - x) / sigma**2
 
 
-def worn(output, extra=False):
+def velocity_output(x, time, unit):
+    """ε - x_0 of a flow at time t, α = 1 - t and σ = t."""
+    clean = _denoised(x, 1 - time, time**2, unit)
+    return (x - clean) / time
+
+
+def unpacked(tokens):
+    """FLUX's tokens of a square of latents, one of 2×2 latents each, as latents."""
+    n, length, width = tokens.shape
+    side = math.isqrt(length)
+    return F.fold(tokens.mT.reshape(n, width, length), (2 * side,) * 2, 2, stride=2)
+
+
+def worn(output, extra=False, packs=False):
     """A ``forward`` for a diffusers class: ``output(x, time)`` in float64, time ``[n, 1, 1, 1]``.
 
-    ``extra`` adds a second half of channels, as networks with a learned variance have it.
+    ``extra`` adds a second half of channels, as networks with a learned variance have it; ``packs``
+    is of FLUX, whose input and output are tokens.
     """
 
     def forward(self, sample, timestep, *args, **kwargs):
         time = torch.as_tensor(timestep, dtype=torch.float64).expand(len(sample))
-        values = output(sample.double(), time.view(-1, 1, 1, 1)).to(sample)
+        x = unpacked(sample) if packs else sample
+        values = output(x.double(), time.view(-1, 1, 1, 1)).to(sample)
+        if packs:
+            values = F.unfold(values, 2, stride=2).mT
         if extra:
             values = torch.cat([values, torch.full_like(values, 1e3)], dim=1)
         return SimpleNamespace(sample=values)

@@ -210,7 +210,7 @@ def _checkpoint(name: str, model: dict) -> dict[str, Any]:
     if weights.is_dir():
         raise ConfigError(
             f"models.{name}: {weights} found, allowed: a .safetensors file, or a folder with "
-            "format: diffusers or format: latent"
+            "format: diffusers, latent or pipeline"
         )
     try:
         found = _sha256(weights)

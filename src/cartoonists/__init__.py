@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cartoonists.density.sampling import sample_high_density
     from cartoonists.density.tracking import track_reverse_sde
     from cartoonists.models.checkpoints import ImageModel, load_model
+    from cartoonists.models.pipeline_models import from_pipeline
     from cartoonists.models.python_models import ddpm_model
     from cartoonists.paths.schedules import VE, VP, DiscreteVP, RectifiedFlow
     from cartoonists.paths.scores import Gaussian, GaussianMixture, NetworkScore
@@ -31,6 +32,7 @@ _HOMES = {
     "density.sampling": ("sample_high_density",),
     "density.tracking": ("track_reverse_sde",),
     "models.checkpoints": ("ImageModel", "load_model"),
+    "models.pipeline_models": ("from_pipeline",),
     "models.python_models": ("ddpm_model",),
     "paths.schedules": ("VE", "VP", "DiscreteVP", "RectifiedFlow"),
     "paths.scores": ("Gaussian", "GaussianMixture", "NetworkScore"),
@@ -49,6 +51,7 @@ __all__ = [
     "bits_per_dim",
     "ddpm_model",
     "elbo",
+    "from_pipeline",
     "load_model",
     "ode_log_density",
     "sample_guided",

@@ -23,6 +23,7 @@ from exact_networks import (
     score_output,
     statistics,
     table_output,
+    velocity_output,
     worn,
 )
 from safetensors.torch import load_file, save_file
@@ -88,6 +89,13 @@ CASES = {  # name: scheduler class (or config), its options, and what is particu
     "native, v": ("native", {"head": "v"}, {}),
     "latents": ("DDIMScheduler", LATENT | {"clip_sample": False}, {"latent": True}),
     "latents, v": ("PNDMScheduler", LATENT | {"prediction_type": "v_prediction"}, {"latent": True}),
+    "pipeline, SD": ("PNDMScheduler", LATENT | {"skip_prk_steps": True}, {"pipeline": "stable_diffusion"}),
+    "pipeline, SD, v": ("DDIMScheduler", LATENT | {"prediction_type": "v_prediction", "clip_sample": False}, {"pipeline": "stable_diffusion"}),
+    "pipeline, SDXL": ("EulerDiscreteScheduler", LATENT | {"timestep_spacing": "leading"}, {"pipeline": "stable_diffusion_xl"}),
+    "pipeline, DiT": ("DDIMScheduler", {"clip_sample": False}, {"pipeline": "dit", "extra": True, "options": {"label": 3}}),
+    "pipeline, PixArt": ("DPMSolverMultistepScheduler", {}, {"pipeline": "pixart", "extra": True}),
+    "pipeline, SD3": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}, {"pipeline": "stable_diffusion_3"}),
+    "pipeline, FLUX": ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}, {"pipeline": "flux", "options": {"resolution": 8}}),
     "data of 0 to 1": ("DDPMScheduler", {}, {"options": {"data_range": [0.0, 1.0]}}),
     "data of 0 to 255": ("DDPMScheduler", COSINE, {"unit": 100.0, "options": {"data_range": [0.0, 255.0]}}),
     "range of λ": ("DDPMScheduler", COSINE, {"options": {"logsnr_range": [-9.0, 6.0]}}),
@@ -112,6 +120,9 @@ def spec_of(folder: Path, case: tuple) -> dict:
     if kind == "native":
         return _native_file(folder / "x.safetensors", options["head"])
     scheduler = getattr(diffusers, kind)(**options) if isinstance(kind, str) else None
+    if "pipeline" in more:
+        tiny_models.save_pipeline(folder, more["pipeline"], scheduler)
+        return {"source": f"path:{folder}", "format": "pipeline", **more.get("options", {})}
     if more.get("latent"):
         *_, embeddings = tiny_models.save_latent(folder)
         scheduler.save_pretrained(folder / "scheduler")
@@ -180,7 +191,10 @@ def wear(monkeypatch, case: tuple) -> None:
         return monkeypatch.setattr(PixelUNet, "forward", forward)
     head = options.get("prediction_type", "epsilon")
     name = kind if isinstance(kind, str) else kind["_class_name"]
-    if name == "ScoreSdeVeScheduler":
+    if name.startswith("FlowMatch"):
+        units, packs = (1.0, True) if more["pipeline"] == "flux" else (1000.0, False)
+        forward = worn(lambda x, t: velocity_output(x, t / units, unit), packs=packs)
+    elif name == "ScoreSdeVeScheduler":
         forward = worn(lambda x, sigma: score_output(x, sigma, unit))
     elif name == "edm" or "EDM" in name:
         times = 1000.0 if kind is CM else 1.0
@@ -190,7 +204,7 @@ def wear(monkeypatch, case: tuple) -> None:
         table = getattr(diffusers, name)(**options).alphas_cumprod
         table = table[:-1] if options.get("rescale_betas_zero_snr") else table
         forward = worn(lambda x, t: table_output(x, t, table, head, unit), bool(more.get("extra")))
-    for network in ("UNet2DModel", "UNet2DConditionModel"):
+    for network in {"UNet2DModel", *(name for name, _ in tiny_models.NETWORKS.values())}:
         monkeypatch.setattr(getattr(diffusers, network), "forward", forward)
 
 
@@ -215,14 +229,20 @@ def test_the_log_density_is_that_of_the_closed_form(tmp_path, monkeypatch, name)
     found = ode_log_density(model, x, steps=32, solver="rk4").log_density
     assert (found - truth).abs().max() / model.dimensions < case[2].get("within", 2e-3)
     low, high = spec.get("data_range", (0.0, 1.0) if "NCSN" in name else (-1.0, 1.0))
-    if case[0] != "native" and "within" not in case[2] and not case[2].get("latent"):
+    if (
+        case[0] != "native"
+        and "within" not in case[2]
+        and not case[2].keys() & {"latent", "pipeline"}
+    ):
         bits = bits_per_dim(found, model.dimensions, model.log_pixels_per_unit)
         levels = torch.log(torch.tensor(256.0 / (high - low)).double())  # grey levels a unit
         expected = (levels - truth / model.dimensions) / torch.log(torch.tensor(2.0).double())
         torch.testing.assert_close(bits, expected, rtol=0, atol=4e-3)
 
 
-@pytest.mark.parametrize("name", ["cosine", "cosine, v, zero snr", "EDM", "NCSN++", "latents"])
+@pytest.mark.parametrize(
+    "name", ["cosine", "cosine, v, zero snr", "EDM", "NCSN++", "latents", "pipeline, FLUX"]
+)
 def test_samples_from_the_end_of_the_range_are_those_of_the_data(tmp_path, monkeypatch, name):
     case = CASES[name]
     spec = spec_of(tmp_path / "model", case)

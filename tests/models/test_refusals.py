@@ -33,6 +33,7 @@ from validation import checked_models  # noqa: E402  (after the path above)
 
 UNET, WEIGHTS = "unet/config.json", "unet/diffusion_pytorch_model.safetensors"
 SCHEDULER, VAE = "scheduler/scheduler_config.json", "vae/config.json"
+INDEX, TRANSFORMER = "model_index.json", "transformer/config.json"
 VAE_WEIGHTS = "vae/diffusion_pytorch_model.safetensors"
 EDM = {"_class_name": "EDMEulerScheduler"}
 
@@ -71,6 +72,23 @@ KEYS = [  # format, file, keys changed in it, words of the line
     ("diffusers", "model_index.json", {"vqvae": ["diffusers", "VQModel"]}, "latent model behind vqvae"),
     ("diffusers", "vqvae/config.json", {"_class_name": "VQModel"}, "latent model behind vqvae"),
     ("diffusers", "vae/config.json", {"_class_name": "AutoencoderKL"}, "format: latent"),
+    ("pipeline", INDEX, {"_class_name": "SanaPipeline"}, "_class_name: 'SanaPipeline' found"),
+    ("pipeline", INDEX, {"transformer": ["own_module", "SD3Transformer2DModel"]}, "of diffusers or"),
+    ("pipeline", INDEX, {"text_encoder": ["transformers", "T5EncoderModel"]}, "allowed: CLIPTextM"),
+    ("pipeline", INDEX, {"tokenizer": [None, None]}, "tokenizer: [None, None] found"),
+    ("pipeline", INDEX, {"controlnet": ["diffusers", "SD3ControlNetModel"]}, "controlnet: found"),
+    ("pipeline", INDEX, {"force_zeros_for_empty_prompt": 1}, "allowed: true, false"),
+    ("pipeline", SCHEDULER, {"_class_name": "DDIMScheduler"}, "allowed here: flow matching"),
+    ("pipeline", SCHEDULER, {"invert_sigmas": True}, "invert_sigmas: True found, allowed: false"),
+    ("pipeline", SCHEDULER, {"new_meaning": 1}, "new_meaning: found with FlowMatchEuler"),
+    ("pipeline", SCHEDULER, {"num_train_timesteps": 0}, "num_train_timesteps: 0 found"),
+    ("pipeline", TRANSFORMER, {"_class_name": "DiTTransformer2DModel"}, "a DiTTransformer2DModel"),
+    ("pipeline", TRANSFORMER, {"in_channels": 8}, "in_channels 8"),
+    ("pipeline", TRANSFORMER, {"in_channels": 8, "out_channels": 8}, "allowed: 4, the channels of"),
+    ("pipeline", TRANSFORMER, {"patch_size": 3}, "sample_size: 4 found, allowed: multiples of 3"),
+    ("pipeline", TRANSFORMER, {"a_new_key": 3}, "a_new_key: found, allowed: keys of SD3Transf"),
+    ("pipeline", VAE, {"_class_name": "AutoencoderDC"}, "a AutoencoderDC found"),
+    ("pipeline", VAE, {"scaling_factor": 0}, "scaling_factor: 0 found, allowed: a number above 0"),
     ("latent", UNET, {"addition_embed_type": "text_time"}, "Stable Diffusion XL"),
     ("latent", UNET, {"num_class_embeds": 4}, "class-conditional latents"),
     ("latent", UNET, {"in_channels": 9}, "out_channels: 4 found with in_channels 9"),
@@ -92,6 +110,9 @@ def made(folder: Path, form: str) -> dict:
     if form == "diffusers":
         tiny_models.save_diffusers(folder)
         (folder / "model_index.json").write_text(json.dumps(index))
+        return {"source": f"path:{folder}", "format": form}
+    if form == "pipeline":
+        tiny_models.save_pipeline(folder, "stable_diffusion_3")
         return {"source": f"path:{folder}", "format": form}
     *_, embeddings = tiny_models.save_latent(folder)
     index |= {"_class_name": "StableDiffusionPipeline", "vae": ["diffusers", "AutoencoderKL"]}
@@ -324,10 +345,23 @@ def test_a_class_is_read_or_refused_as_its_row_says(name):
     except ImportError:  # its package is not installed
         assert found.package
         return
-    reading = read_scheduler({"_class_name": name, **json.loads(json.dumps(config))})
+    written = {"_class_name": name, **json.loads(json.dumps(config))}
+    reading = read_scheduler(written, kinds=(found.kind,))
     assert reading.kind == found.kind and (
         reading.head in found.heads or not found.shipped or not found.heads
     )
+
+
+def test_conditions_of_a_pipeline_are_those_that_it_takes(tmp_path):
+    spec = made(tmp_path / "flow", "pipeline")
+    refused(spec | {"label": 1}, "label: 1 found, but SD3Transformer2DModel takes a prompt")
+    refused(spec | {"resolution": 10}, "resolution: 10 found, allowed: multiples of 4")
+    tiny_models.save_pipeline(tmp_path / "dit", "dit")
+    spec["source"] = f"path:{tmp_path / 'dit'}"
+    refused(spec, "label: none found, allowed: 0 to 4")
+    refused(spec | {"label": 5}, "label: 5 found, allowed: 0 to 4")
+    refused(spec | {"label": 1, "prompt": "a cat"}, "takes a label")
+    refused(spec | {"label": 1, "resolution": 16}, "allowed: 8, the network's own")
 
 
 def test_the_page_of_schedulers_is_the_table():

@@ -24,10 +24,16 @@ TIMEOUT = 30  # seconds without an answer
 PATTERNS = {  # what a format consists of; pickles and duplicates in half precision stay away
     "diffusers": ["", "unet/", "scheduler/"],
     "latent": ["", "unet/", "scheduler/", "vae/", "text_encoder/", "tokenizer/"],
-}
+    "pipeline": ["", "unet/", "transformer/", "scheduler/", "vae/", "text_encoder/",
+                 "text_encoder_2/", "text_encoder_3/"],
+}  # fmt: skip
 CONFIGS = ["*config.json", "model_index.json"]
 WEIGHTS = ["diffusion_pytorch_model{}.safetensors*", "model{}.safetensors*"]
-TOKENIZER = ["tokenizer/*.json", "tokenizer/merges.txt"]
+TOKENIZERS = {  # files of text, and of T5 the tables of SentencePiece
+    "latent": ["tokenizer/*.json", "tokenizer/merges.txt"],
+    "pipeline": [f"tokenizer{n}/{name}" for n in ("", "_2", "_3")
+                 for name in ("*.json", "merges.txt", "spiece.model")],
+}  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -189,7 +195,7 @@ def _snapshot(
     """The files of a format in the cache: configs and weights, then variants that are needed."""
     places = PATTERNS[form]
     wanted = [place + name for place in places for name in CONFIGS]
-    wanted += TOKENIZER if form == "latent" else []
+    wanted += TOKENIZERS.get(form, [])
     kinds = ["", "-*-of-*"] + ([f".{variant}", f".{variant}-*-of-*"] if variant else [])
     wanted += [p + name.format(kind) for p in places for name in WEIGHTS for kind in kinds]
     options = {"repo": repo, "revision": revision, "folder": folder, "offline": offline}
@@ -272,7 +278,7 @@ def _named_digest(blob: Path) -> str:
 
 
 def _check_weights(source: str, snapshot: Path, sha256: str) -> None:
-    places = [snapshot / "unet", snapshot]
+    places = [snapshot / "unet", snapshot / "transformer", snapshot]
     weights = [
         p for place in places for p in sorted(place.glob("diffusion_pytorch_model*.safetensors"))
     ]

@@ -1,7 +1,7 @@
 """Models by name, path or configuration: the front door, and the native format.
 
 Formats: *native* (safetensors with a JSON card, what training writes), *diffusers*, *edm*,
-*latent*, and *python* (a function of the user's own).
+*latent*, *pipeline*, and *python* (a function of the user's own).
 """
 
 import json
@@ -28,21 +28,24 @@ from cartoonists.files.errors import CheckpointError
 from cartoonists.files.python_source import PREFIX, PythonSource
 from cartoonists.files.resources import file_sha256, resources_dir
 from cartoonists.images.data import PixelScaling
-from cartoonists.models.descriptions import NATIVE_FORMAT, folder_format, native_card
+from cartoonists.models.descriptions import NATIVE_FORMAT, native_card
 from cartoonists.models.execution import Execution
+from cartoonists.models.folders import folder_format
 from cartoonists.models.image_models import (
     GuidedModel,
     ImageModel,
     check_sha256,
     load_weights,
     match_tensors,
+    parts_of,
+    restrict,
 )
 from cartoonists.models.inspection import check_folder
 from cartoonists.models.latent_models import LatentModel
 from cartoonists.models.networks import build_network
 from cartoonists.models.specs import ONE_FILE, ModelSpec
-from cartoonists.paths.schedules import VP, NoiseSchedule, RectifiedFlow, limited
-from cartoonists.paths.scores import NetworkScore, ScoreModel
+from cartoonists.paths.schedules import VP, NoiseSchedule, RectifiedFlow
+from cartoonists.paths.scores import NetworkScore
 
 __all__ = [
     "CheckpointError",
@@ -61,6 +64,8 @@ __all__ = [
 
 BUNDLED = "models"  # folder under resources/
 FETCHED_FORMAT = "cartoonists-fetched/1"
+NETWORK_FOLDERS = ("unet/", "transformer/")  # of a pipeline
+ENDINGS = (".json", ".safetensors", ".txt", ".model")  # of the files of a folder
 EMBEDDINGS = "embeddings"  # among a model's files, wherever it lies
 SCHEDULES: dict[str, type[NoiseSchedule]] = {"VP": VP, "RectifiedFlow": RectifiedFlow}  # of cards
 
@@ -139,9 +144,7 @@ def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
     if spec.format == "python":
         return {str(f): f for f in PythonSource.of(spec.source).files(spec.arguments)}
     if path.is_dir():
-        found = [
-            p for p in sorted(path.rglob("*")) if p.suffix in (".json", ".safetensors", ".txt")
-        ]
+        found = [p for p in sorted(path.rglob("*")) if p.suffix in ENDINGS]
         files = {p.relative_to(path).as_posix(): p for p in found if p.is_file()}
     else:
         files = {p.name: p for p in (path, path.with_suffix(".json")) if p.is_file()}
@@ -153,9 +156,10 @@ def _model_files(path: Path, spec: ModelSpec) -> dict[str, Path]:
 
 
 def _main_digest(digests: dict[str, str]) -> str | None:
-    """The SHA-256 of the network's weights: of the only file, or of the U-Net of a pipeline."""
+    """The SHA-256 of the network's weights: of the only file, or of a pipeline's network."""
     weights = [name for name in digests if name.endswith(".safetensors")]
-    chosen = [n for n in weights if n.startswith("unet/")] or [n for n in weights if "/" not in n]
+    chosen = [n for n in weights if n.startswith(NETWORK_FOLDERS)]
+    chosen = chosen or [n for n in weights if "/" not in n]
     return digests[chosen[0]] if chosen else None
 
 
@@ -178,8 +182,9 @@ def load_model(
     """Load a model: a ``ScoreModel`` with ``to_pixels``, ``from_pixels`` and ``finish``.
 
     name: a bundled model (*fashion-mnist/likelihood*); the path of a native or EDM
-    ``.safetensors`` file, or of a diffusers or latent folder; ``python:<file.py>:<function>``; the
-    ``.json`` that `fetch_model`'s result was written to; or a ``ModelSpec`` (or its mapping), read
+    ``.safetensors`` file, or of a diffusers, latent or pipeline folder;
+    ``python:<file.py>:<function>``; the ``.json`` that `fetch_model`'s result was written to; or a
+    ``ModelSpec`` (or its mapping), read
     from the cache without the network.  The rest says where and how precisely it runs (see
     ``execution.Execution``).
     Raises CheckpointError where files are missing, altered, damaged or of an unknown format, and
@@ -204,17 +209,10 @@ def load_model(
     model = _load(path, spec)
     if spec.data is not None and hasattr(model, "card"):
         model.card.setdefault("data", {"name": spec.data})
-    for part in _parts(model):
+    for part in parts_of(model):
         if isinstance(part, NetworkScore):  # a closed form has nothing to be put anywhere
             execution.apply(part)
     return model
-
-
-def _parts(model: ScoreModel) -> tuple[ScoreModel, ...]:
-    """The networks of a model: its own, or the two of a guided one."""
-    if isinstance(model, GuidedModel):
-        return model.conditional, model.unconditional
-    return (model,)
 
 
 def detect_format(path: Path) -> str:
@@ -230,14 +228,7 @@ def _load(path: Path, spec: ModelSpec):
     model = _read(path, spec)
     if spec.format == "python" and spec.logsnr_range is None:
         return model  # the function has decided
-    first = _parts(model)[0]
-    power = first.largest_power if isinstance(first, ImageModel) else 1.0
-    try:
-        schedule = limited(model.schedule, spec.logsnr_range, power)
-    except ValueError as error:
-        raise CheckpointError(str(error)) from None
-    for part in {*_parts(model), model}:
-        part.schedule = schedule
+    restrict(model, spec.logsnr_range)
     return model
 
 
@@ -271,6 +262,10 @@ def _read(path: Path, spec: ModelSpec):
         from cartoonists.models.latent_models import load_latent
 
         return load_latent(path, **spec.options())
+    if spec.format == "pipeline":
+        from cartoonists.models.pipeline_models import load_pipeline
+
+        return load_pipeline(path, **spec.options())
     return _load_native(path)
 
 
@@ -324,7 +319,7 @@ def _unknown(name: str) -> CheckpointError:
     return CheckpointError(
         f"model {name!r}: {found}, and no bundled model of that name; allowed: "
         f"{', '.join(bundled_models())}, the path of a .safetensors file (native, EDM), or that of "
-        "a folder (diffusers, latent)"
+        "a folder (diffusers, latent, pipeline)"
     )
 
 

@@ -21,7 +21,17 @@ from cartoonists.files.configs import (
 )
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.weights import tensors_in, variants, weight_files
-from cartoonists.models.scheduler_configs import SchedulerReading, read_scheduler
+from cartoonists.models.folders import check_parts, component, scheduler_config
+from cartoonists.models.latent_descriptions import (
+    STABLE_DIFFUSION,
+    Family,
+    check_condition,
+    check_outputs,
+    family_of,
+    latent_scheduler,
+    latent_shapes,
+)
+from cartoonists.models.scheduler_configs import read_scheduler
 
 NATIVE_FORMAT = "cartoonists/1"
 EDM_FORMAT = "edm/1"
@@ -29,28 +39,6 @@ NATIVE_KEYS = {"format", "architecture", "schedule", "data", "head", "sha256"}
 NATIVE_HEADS = {"VP": ("eps", "x0", "v"), "RectifiedFlow": ("velocity",)}  # by schedule
 EDM_KEYS = {"format", "architecture", "sigma_data", "sigma_min", "sigma_max", "sha256"}
 EDM_MORE = {"data_range", "logsnr_range", "data", "name", "version", "licence", "about", "training"}
-PIPELINES = {
-    "diffusers": (
-        "DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline", "RePaintPipeline",
-        "ConsistencyModelPipeline", "KarrasEDMPipeline",
-    ),
-    "latent": ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
-}  # fmt: skip
-PARTS = {
-    "diffusers": {"unet", "scheduler"},
-    "latent": {"unet", "scheduler", "vae", "text_encoder", "tokenizer", "safety_checker",
-               "feature_extractor"},
-}  # fmt: skip
-INDEX_WORDS = (  # of an index, no parts; *model* is what early indices call the network
-    "requires_safety_checker", "force_zeros_for_empty_prompt", "model",
-)  # fmt: skip
-LATENT_NULLS = {  # what Stable Diffusion 1 and 2 have not: key and the kind of model that has it
-    "addition_embed_type": "added conditions (Stable Diffusion XL and others)",
-    "class_embed_type": "class-conditional latents",
-    "num_class_embeds": "class-conditional latents (upscalers take a noise level so)",
-    "encoder_hid_dim_type": "a projected condition",
-    "time_cond_proj_dim": "a network distilled with guidance",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,7 @@ class ModelDescription:
 
 
 def describe(path: Path, form: str, options: Mapping[str, Any] | None = None) -> ModelDescription:
-    """A model of one of the formats *native*, *edm*, *diffusers* and *latent* on this machine.
+    """A model of one of the formats *native*, *edm*, *diffusers*, *latent* and *pipeline* here.
 
     ``options`` are the keys of its entry in the configuration.  Raises CheckpointError.
     """
@@ -83,7 +71,9 @@ def describe(path: Path, form: str, options: Mapping[str, Any] | None = None) ->
         return _of_diffusers(path, options)
     if form == "latent":
         return _of_latent(path, options)
-    raise refuse(path, "format", form, "native, edm, diffusers, latent")
+    if form == "pipeline":
+        return _of_pipeline(path, options)
+    raise refuse(path, "format", form, "native, edm, diffusers, latent, pipeline")
 
 
 def _of_native(card: dict) -> ModelDescription:
@@ -110,14 +100,30 @@ def _of_diffusers(folder: Path, options: Mapping[str, Any]) -> ModelDescription:
 
 def _of_latent(folder: Path, options: Mapping[str, Any]) -> ModelDescription:
     check_parts(folder, "latent")
-    place, config = component(folder, "unet", "UNet2DConditionModel")
+    shapes = _latents(folder, options, STABLE_DIFFUSION)
+    return ModelDescription("latent", True, *shapes)
+
+
+def _of_pipeline(folder: Path, options: Mapping[str, Any]) -> ModelDescription:
+    family = family_of(folder)[0]
+    shapes = _latents(folder, options, family)
+    place, config = component(folder, family.part, family.kind)
+    check_condition(family, config, place, options.get("label"), options.get("prompt") or "")
+    return ModelDescription("pipeline", True, *shapes, conditional=family.labels)
+
+
+def _latents(
+    folder: Path, options: Mapping[str, Any], family: Family
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Shapes of latents and pictures of a folder whose scheduler and weights can be read."""
+    place, config = component(folder, family.part, family.kind)
     around, vae = component(folder, "vae", "AutoencoderKL")
-    latent_scheduler(folder)
-    shape, pixels = latent_shapes(config, place, vae, around, options.get("resolution"))
+    latent_scheduler(folder, family.noise)
+    shapes = latent_shapes(config, place, vae, around, options.get("resolution"), family)
     variant = options.get("variant")
     tensors_in(weight_files(place, variant))
     tensors_in(weight_files(around, variant if variant in variants(around) else None))
-    return ModelDescription("latent", True, shape, pixels)
+    return shapes
 
 
 def _labels(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,86 +132,6 @@ def _labels(options: Mapping[str, Any]) -> dict[str, Any]:
         "null_label": options.get("null_label"),
         "guidance": options.get("guidance", 1.0),
     }
-
-
-# --- folders --------------------------------------------------------------------------------------
-
-
-def folder_format(folder: Path) -> str:
-    """*latent* or *diffusers*: which of the two a folder is, from its network's class and parts."""
-    index, unet = folder / "model_index.json", folder / "unet" / "config.json"
-    named = read_json(index).get("_class_name") if index.is_file() else None
-    kind = read_json(unet).get("_class_name") if unet.is_file() else None
-    latent = named in PIPELINES["latent"] or kind == "UNet2DConditionModel"
-    return "latent" if latent or (folder / "vae").is_dir() else "diffusers"
-
-
-def check_parts(folder: Path, form: str) -> None:
-    """Raise CheckpointError where a folder holds, or its index names, parts of another kind.
-
-    An index (``model_index.json``) is that of a pipeline class and of parts that are known; and no
-    other folder with a ``config.json`` lies beside them: a network between an encoder and a decoder
-    is no model of images.
-    """
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is missing, or no folder")
-    index = folder / "model_index.json"
-    known = PARTS[form]
-    if index.is_file():
-        content = read_json(index)
-        choice(index, content, "_class_name", PIPELINES[form])
-        for name, value in content.items():
-            if name.startswith("_") or name in known or name in INDEX_WORDS:
-                continue
-            if value is not None and value != [None, None]:
-                raise CheckpointError(
-                    f"{index}: {name}: found, allowed with format {form!r}: "
-                    f"{', '.join(sorted(known))}{_hint(name, form)}"
-                )
-    for path in sorted(folder.glob("*/config.json")):
-        if path.parent.name not in known:
-            raise CheckpointError(
-                f"{path.parent}: found, allowed with format {form!r}: "
-                f"{', '.join(sorted(known))}{_hint(path.parent.name, form)}"
-            )
-
-
-def _hint(name: str, form: str) -> str:
-    if name == "vae" and form == "diffusers":
-        return " (a latent model: format: latent)"
-    if name in ("vqvae", "movq", "vae", "dcae"):
-        return f" (a latent model behind {name}, which has no loader here)"
-    if name == "text_encoder_2":
-        return " (Stable Diffusion XL has no loader here)"
-    return ""
-
-
-def component(folder: Path, name: str, kind: str) -> tuple[Path, dict]:
-    """The place of one network of a folder and its config, of the class ``kind``.
-
-    Raises CheckpointError where it is missing or of another class.
-    """
-    place = folder / name if (folder / name).is_dir() else folder
-    config = read_json(place / "config.json")
-    found = config.get("_class_name", kind)
-    if found != kind:
-        raise CheckpointError(f"{place}: a {found} found, allowed: {kind}")
-    return place, config
-
-
-def scheduler_config(folder: Path) -> tuple[dict, Path]:
-    """The scheduler config of either layout, and where it stands."""
-    nested = folder / "scheduler" / "scheduler_config.json"
-    place = nested if nested.is_file() else folder / "scheduler_config.json"
-    return read_json(place), place
-
-
-def latent_scheduler(folder: Path) -> SchedulerReading:
-    """The scheduler of a latent folder: a table.  Raises CheckpointError."""
-    reading = read_scheduler(*scheduler_config(folder))
-    if reading.kind != "table":
-        raise CheckpointError(f"{folder}: {reading.name} found, allowed with latents: a beta table")
-    return reading
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -219,7 +145,7 @@ def unet_shape(config: dict, place: Any, kind: str) -> tuple[tuple[int, int, int
     do not divide, and for embeddings of time or class that cannot be evaluated here.
     """
     channels = count(place, config, "in_channels", 3)
-    _check_outputs(config, place, channels, 3)
+    check_outputs(config, place, channels, 3)
     height, width = side_lengths(place, config)
     blocks = config.get("block_out_channels", [0] * 4)
     if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= 12:
@@ -236,80 +162,6 @@ def unet_shape(config: dict, place: Any, kind: str) -> tuple[tuple[int, int, int
     if classes is not None:
         count(place, config, "num_class_embeds")
     return (channels, height, width), embedding is not None or classes is not None
-
-
-def _check_outputs(config: dict, place: Any, channels: int, default: int) -> None:
-    out = count(place, config, "out_channels", default)
-    if out not in (channels, 2 * channels):
-        raise CheckpointError(
-            f"{place}: out_channels: {out} found with in_channels {channels}, allowed: {channels}, "
-            f"or {2 * channels} with a learned variance (inpainting, depth and segmentation "
-            "networks take more than they give)"
-        )
-
-
-def latent_shapes(
-    config: dict, place: Any, vae: dict, around: Any, resolution: int | None
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Shapes of latents and pictures of a Stable Diffusion 1 or 2 folder.  CheckpointError."""
-    for key, words in LATENT_NULLS.items():
-        if config.get(key) is not None:
-            raise CheckpointError(f"{place}: {key}: {config[key]!r} found, allowed: none ({words})")
-    channels = count(place, config, "in_channels", 4)
-    _check_outputs(config, place, channels, 4)
-    count(place, config, "cross_attention_dim", 1280)
-    latents = count(around, vae, "latent_channels", 4)
-    if channels != latents:
-        raise CheckpointError(
-            f"{place}: in_channels: {channels} found, allowed: {latents}, the channels of its "
-            "latents (inpainting and editing networks take pictures beside them)"
-        )
-    for key in ("in_channels", "out_channels"):
-        if count(around, vae, key, 3) not in (1, 3):
-            raise refuse(around, key, vae[key], "1, 3")
-    blocks = vae.get("block_out_channels", [64])
-    if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= 12:
-        raise refuse(around, "block_out_channels", blocks, "a list of 1 to 12 numbers")
-    latent_statistics(vae, around)
-    factor = 2 ** (len(blocks) - 1)
-    if resolution is None:
-        height, width = side_lengths(place, config)
-    elif (
-        isinstance(resolution, bool)
-        or not isinstance(resolution, int)
-        or resolution < factor
-        or resolution % factor
-    ):
-        raise CheckpointError(f"resolution: {resolution} found, allowed: multiples of {factor}")
-    else:
-        height = width = resolution // factor
-    pictures = (count(around, vae, "out_channels", 3), factor * height, factor * width)
-    return (channels, height, width), pictures
-
-
-def latent_statistics(vae: dict, place: Any) -> tuple[float, list[float], list[float]]:
-    """scaling_factor s, means m and standard deviations d: scaled latents are ``s (z - m)/d``.
-
-    m is latents_mean, or shift_factor in every channel; d is latents_std or 1.  Raises
-    CheckpointError for values of another type, and for more than one of the two shifts.
-    """
-    channels = count(place, vae, "latent_channels", 4)
-    scale = number(place, vae, "scaling_factor", 0.18215, above=0.0)
-    shift = number(place, vae, "shift_factor", 0.0)
-    given = [key for key in ("latents_mean", "latents_std") if vae.get(key) is not None]
-    if not given:
-        return scale, [shift] * channels, [1.0] * channels
-    if len(given) == 1 or vae.get("shift_factor") is not None:
-        keys = [key for key in ("shift_factor", *given) if vae.get(key) is not None]
-        raise CheckpointError(
-            f"{place}: {', '.join(keys)} found, allowed: latents_mean with latents_std, or "
-            "shift_factor, or none of them"
-        )
-    means = numbers(place, "latents_mean", vae["latents_mean"], channels)
-    deviations = numbers(place, "latents_std", vae["latents_std"], channels)
-    if min(deviations) <= 0:
-        raise refuse(place, "latents_std", vae["latents_std"], "numbers above 0")
-    return scale, list(means), list(deviations)
 
 
 def check_conditions(

@@ -7,23 +7,19 @@ are understood is said in `scheduler_configs` and `descriptions`; tables are dif
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cartoonists.files.configs import refuse
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models.descriptions import (
-    check_parts,
-    component,
-    scheduler_config,
-    unet_shape,
-)
+from cartoonists.models.descriptions import check_conditions, unet_shape
 from cartoonists.models.edm_models import EDMNetwork, edm_schedule
+from cartoonists.models.folders import check_parts, component, scheduler_config
 from cartoonists.models.image_models import (
     ImageModel,
     as_column,
-    check_labels,
     expand_labels,
     scaling_for,
     with_guidance,
@@ -74,6 +70,11 @@ def schedule_of(reading: SchedulerReading) -> DiscreteVP:
             f"allowed: one that ends in noise, below {NOISY}"
         )
     return schedule
+
+
+def plain(config: Any) -> dict:
+    """The config of an object of diffusers as a mapping."""
+    return dict(config) if hasattr(config, "keys") else dict(vars(config))
 
 
 class TimestepNetwork(nn.Module):
@@ -131,10 +132,26 @@ def load_diffusers(
     place, config = component(folder, "unet", "UNet2DModel")
     shape, _ = unet_shape(config, place, reading.kind)
     unet = load_network("UNet2DModel", config, place, variant, shape)
+    options = {"label": label, "null_label": null_label, "guidance": guidance}
+    return unet_model(unet, scheduler_config(folder)[0], data_range=data_range, **options)
+
+
+def unet_model(
+    unet: Any,
+    scheduler: dict,
+    *,
+    label: int | None = None,
+    null_label: int | None = None,
+    guidance: float = 1.0,
+    data_range: tuple[float, float] | None = None,
+) -> ScoreModel:
+    """A ``UNet2DModel`` in memory and a scheduler's config as `load_diffusers` gives a folder."""
+    reading = read_scheduler(scheduler)
+    config = plain(unet.config)
+    shape, conditional = unet_shape(config, "unet", reading.kind)
+    check_conditions(conditional, config.get("num_class_embeds"), label, null_label, guidance)
     low, high = data_range or ((0.0, 1.0) if reading.kind == "ve" else (-1.0, 1.0))
-    scaling = scaling_for(low, high, shape[0])
-    check_labels(unet, label, null_label, guidance)
-    scheduler, clip = scheduler_config(folder)[0], reading.clip
+    scaling, clip = scaling_for(low, high, shape[0]), reading.clip
 
     def build(at: int | None) -> ImageModel:
         network, schedule, head = wrap_unet(unet, scheduler, at)

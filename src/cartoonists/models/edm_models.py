@@ -16,11 +16,10 @@ from cartoonists.files.artifacts import atomic, write_json
 from cartoonists.files.configs import number, refuse, rising_pair
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
-from cartoonists.models.descriptions import EDM_FORMAT, edm_card, unet_shape
+from cartoonists.models.descriptions import EDM_FORMAT, check_conditions, edm_card, unet_shape
 from cartoonists.models.image_models import (
     ImageModel,
     as_column,
-    check_labels,
     check_sha256,
     expand_labels,
     scaling_for,
@@ -103,9 +102,10 @@ def load_edm(
     weights = Path(weights)
     card = edm_card(weights.with_suffix(".json"))
     check_sha256(weights, card["sha256"], "its card")
-    shape, _ = unet_shape(card["architecture"], weights.with_suffix(".json"), "edm")
-    unet = load_from("UNet2DModel", card["architecture"], [weights], weights, shape)
-    check_labels(unet, label, null_label, guidance)
+    net = card["architecture"]
+    shape, conditional = unet_shape(net, weights.with_suffix(".json"), "edm")
+    unet = load_from("UNet2DModel", net, [weights], weights, shape)
+    check_conditions(conditional, net.get("num_class_embeds"), label, null_label, guidance)
     schedule = card_schedule(card, weights.with_suffix(".json"))
     low, high = data_range or card.get("data_range") or (-1.0, 1.0)
     scaling = scaling_for(low, high, shape[0])

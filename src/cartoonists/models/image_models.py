@@ -13,8 +13,7 @@ from cartoonists.files.errors import CheckpointError
 from cartoonists.files.resources import file_sha256
 from cartoonists.files.weights import TensorInfo, damaged, matched, tensors_in
 from cartoonists.images.data import PixelScaling
-from cartoonists.models.descriptions import check_conditions
-from cartoonists.paths.schedules import Time
+from cartoonists.paths.schedules import Time, limited
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 from cartoonists.paths.streams import Streams
 
@@ -129,6 +128,28 @@ class GuidedModel(ScoreModel):
         return self.conditional.picture(self.denoise(x, self.schedule.logsnr_max))
 
 
+def parts_of(model: ScoreModel) -> tuple[ScoreModel, ...]:
+    """The networks of a model: its own, or the two of a guided one."""
+    if isinstance(model, GuidedModel):
+        return model.conditional, model.unconditional
+    return (model,)
+
+
+def restrict(model: ScoreModel, logsnr_range: tuple[float, float] | None) -> None:
+    """Leave a model the part of its range of λ that is to be used (`schedules.limited`).
+
+    Raises CheckpointError for a range that it does not have.
+    """
+    first = parts_of(model)[0]
+    power = first.largest_power if isinstance(first, ImageModel) else 1.0
+    try:
+        schedule = limited(model.schedule, logsnr_range, power)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    for part in {*parts_of(model), model}:
+        part.schedule = schedule
+
+
 def check_sha256(path: Path, expected: str, origin: str) -> None:
     """Raise CheckpointError where a file's SHA-256 is not the one that ``origin`` says."""
     found = file_sha256(path)
@@ -204,11 +225,3 @@ def with_guidance(build, condition, null, guidance: float) -> ScoreModel:
     if guidance == 1:
         return build(condition)
     return GuidedModel(build(condition), build(null), guidance)
-
-
-def check_labels(unet, label, null_label, guidance: float) -> None:
-    """Raise CheckpointError where labels, guidance and network do not fit."""
-    classes = unet.config.get("num_class_embeds")
-    check_conditions(
-        getattr(unet, "class_embedding", None) is not None, classes, label, null_label, guidance
-    )

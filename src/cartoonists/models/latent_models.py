@@ -9,42 +9,24 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.weights import WEIGHTS, damaged, variants
-from cartoonists.models.descriptions import (
-    check_parts,
-    component,
+from cartoonists.models.diffusers_models import schedule_of
+from cartoonists.models.folders import check_parts, component, scheduler_config
+from cartoonists.models.image_models import with_guidance
+from cartoonists.models.latent_descriptions import (
     latent_scheduler,
     latent_shapes,
     latent_statistics,
-    scheduler_config,
 )
-from cartoonists.models.diffusers_models import schedule_of
-from cartoonists.models.image_models import with_guidance
+from cartoonists.models.latent_networks import LatentNetwork
 from cartoonists.models.scheduler_configs import HEADS
 from cartoonists.models.unets import load_network
-from cartoonists.paths.schedules import DiscreteVP
 from cartoonists.paths.scores import NetworkScore, ScoreModel
 
 DECODE_BATCH = 4  # images decoded at once: a decoder at full resolution needs far more memory
-
-
-class PromptNetwork(nn.Module):
-    """A text-conditional U-Net as ``network(z, logsnr)`` for one prompt, ``[tokens, width]``."""
-
-    prompt: Tensor
-
-    def __init__(self, unet: nn.Module, schedule: DiscreteVP, prompt: Tensor):
-        super().__init__()
-        self.unet, self.schedule = unet, schedule
-        self.register_buffer("prompt", prompt.float(), persistent=False)
-
-    def forward(self, x: Tensor, logsnr: Tensor) -> Tensor:
-        timestep = self.schedule.timestep(logsnr.cpu()).to(x)
-        prompt = self.prompt.expand(len(x), *self.prompt.shape)
-        return self.unet(x, timestep, encoder_hidden_states=prompt).sample[:, : x.shape[1]]
 
 
 class LatentModel(NetworkScore):
@@ -80,7 +62,7 @@ class LatentModel(NetworkScore):
         images = (pixels.double() + noise) / 128.0 - 1.0
         encoder = self.autoencoder.to(self.device)
         parts = [
-            encoder.encode(part.float().to(self.device)).latent_dist.mode()
+            encoder.encode(part.to(self.device, encoder.dtype)).latent_dist.mode()
             for part in images.split(DECODE_BATCH)
         ]
         clean = (torch.cat(parts).cpu().double() - self.shift) / self.unit
@@ -100,7 +82,7 @@ class LatentModel(NetworkScore):
         decoder = self.autoencoder.to(self.device)
         latents = clean.double() * self.unit + self.shift
         parts = [
-            decoder.decode(part.float().to(self.device)).sample
+            decoder.decode(part.to(self.device, decoder.dtype)).sample
             for part in latents.split(DECODE_BATCH)
         ]
         pixels = torch.floor((torch.cat(parts).cpu().double() + 1) * 128)
@@ -150,7 +132,7 @@ def load_latent(
             raise CheckpointError(f"embeddings, {name!r}: allowed: finite floating-point numbers")
 
     def build(name: str) -> LatentModel:
-        network = PromptNetwork(unet, schedule, texts[name])
+        network = LatentNetwork(unet, schedule.timestep, prompt=texts[name][None])
         card = {
             "format": "latent",
             "scheduler": scheduler,
@@ -177,31 +159,46 @@ def embed(folder: Path, texts: list[str], variant: str | None = None) -> dict[st
     Raises CheckpointError where the package transformers is not installed, and where the encoder is
     missing, damaged or incomplete.
     """
+    tokenizer = load_tokenizer(folder / "tokenizer", "CLIPTokenizer")
+    encoder = load_encoder(folder / "text_encoder", "CLIPTextModel", variant)
     try:
-        from transformers import CLIPTextModel, CLIPTokenizer
-    except ImportError:
-        raise CheckpointError(
-            "prompt: the package transformers is not installed; install it, or give 'embeddings'"
-        ) from None
-    place = folder / "text_encoder"
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-        loaded: Any = CLIPTextModel.from_pretrained(
-            place, use_safetensors=True, local_files_only=True, output_loading_info=True,
-            variant=_there(place, variant, "model") or _only(place),
-        )  # fmt: skip
-        encoder, info = loaded
         tokens = tokenizer(
             texts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length,
             return_tensors="pt",
         )  # fmt: skip
         with torch.no_grad():
-            states = encoder.eval().float()(tokens.input_ids)[0]
+            states = encoder(tokens.input_ids)[0]
     except Exception as error:  # transformers raises whatever the damage leads to
-        raise damaged(place, error) from None
+        raise damaged(folder / "text_encoder", error) from None
+    return {"prompt": states[0], "empty": states[1]}
+
+
+def load_encoder(place: Path, kind: str, variant: str | None = None) -> Any:
+    """A text encoder of a class of transformers, in float32.  Raises CheckpointError."""
+    wanted = {"use_safetensors": True, "output_loading_info": True}
+    chosen = _there(place, variant, "model") or _only(place)
+    encoder, info = _from_pretrained(kind, place, variant=chosen, **wanted)
     if info["missing_keys"]:
         raise CheckpointError(f"{place}: missing: {', '.join(sorted(info['missing_keys'])[:3])}")
-    return {"prompt": states[0], "empty": states[1]}
+    return encoder.eval().float()
+
+
+def load_tokenizer(place: Path, kind: str) -> Any:
+    """A tokenizer of a class of transformers.  Raises CheckpointError."""
+    return _from_pretrained(kind, place)
+
+
+def _from_pretrained(kind: str, place: Path, **options: Any) -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise CheckpointError(
+            "prompt: the package transformers is not installed; install it, or give 'embeddings'"
+        ) from None
+    try:
+        return getattr(transformers, kind).from_pretrained(place, local_files_only=True, **options)
+    except Exception as error:  # transformers raises whatever the damage leads to
+        raise damaged(place, error) from None
 
 
 def _there(place: Path, variant: str | None, stem: str = WEIGHTS) -> str | None:

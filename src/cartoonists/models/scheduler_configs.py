@@ -15,11 +15,12 @@ from cartoonists.files.errors import CheckpointError
 HEADS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 ALL = tuple(HEADS)
 PAGE = "docs/schedulers.md"
+WORDS = {"table": "a beta table", "edm": "EDM", "ve": "ScoreSdeVe", "flow": "flow matching"}
 
 
 @dataclass(frozen=True)
 class SchedulerClass:
-    """How a class is read: *table* (a discrete VP table), *edm*, *ve*, or *refused*; and why.
+    """How a class is read: *table* (a discrete VP table), *edm*, *ve*, *flow* or *refused*; why.
 
     ``heads``: the values of prediction_type whose meaning is known.  ``package``: what diffusers
     needs to build it.
@@ -40,11 +41,16 @@ def _edm(why: str, **options) -> SchedulerClass:
     return SchedulerClass("edm", why, ("epsilon", "v_prediction"), **options)
 
 
+def _flow(why: str) -> SchedulerClass:
+    return SchedulerClass("flow", why, ("velocity",))
+
+
 def _refused(why: str) -> SchedulerClass:
     return SchedulerClass("refused", why)
 
 
-_FLOW = "flow matching: the network's output is a velocity of another schedule"
+_FLOW = "flow matching by a solver of its own"
+_PIPELINES = "in pipelines alone"
 _TOKENS = "steps between tokens, which have no density"
 _CONSISTENCY = "of consistency models: their output maps to the data in one step and is no score"
 
@@ -91,8 +97,8 @@ SCHEDULERS: dict[str, SchedulerClass] = {
     "LCMScheduler": _refused(_CONSISTENCY),
     "TCDScheduler": _refused(_CONSISTENCY),
     "SCMScheduler": _refused(_CONSISTENCY),
-    "FlowMatchEulerDiscreteScheduler": _refused(_FLOW),
-    "FlowMatchHeunDiscreteScheduler": _refused(_FLOW),
+    "FlowMatchEulerDiscreteScheduler": _flow(f"flow matching (Liu et al., 2023), {_PIPELINES}"),
+    "FlowMatchHeunDiscreteScheduler": _flow(f"flow matching, {_PIPELINES}"),
     "FlowMatchLCMScheduler": _refused(_FLOW),
     "FlowMapEulerDiscreteScheduler": _refused(_FLOW),
     "HeliosScheduler": _refused(_FLOW),
@@ -124,13 +130,30 @@ SOLVER_KEYS = {  # which steps a sampler takes, and how: nothing of the network'
     "timestep_spacing", "timestep_values", "use_beta_sigmas", "use_exponential_sigmas",
     "use_karras_sigmas", "use_lu_lambdas", "variance_type",
 }  # fmt: skip
-ONLY = {  # keys that change the network's meaning or the field: the value that is understood
-    "thresholding": False,
-    "use_dynamic_shifting": False,
-    "use_flow_sigmas": False,
-    "timestep_type": "discrete",
+ONLY = {  # keys that change the network's meaning or the field: the values that are understood
+    "thresholding": (False,),
+    "use_dynamic_shifting": (False,),
+    "use_flow_sigmas": (False,),
+    "timestep_type": ("discrete",),
+}
+FLOW_KEYS: dict[str, tuple | None] = {  # and their values; None: every one, of the steps alone
+    "num_train_timesteps": None,
+    "shift": None,
+    "use_dynamic_shifting": (True, False),
+    "base_shift": None,
+    "max_shift": None,
+    "base_image_seq_len": None,
+    "max_image_seq_len": None,
+    "invert_sigmas": (False,),
+    "shift_terminal": None,
+    "use_karras_sigmas": None,
+    "use_exponential_sigmas": None,
+    "use_beta_sigmas": None,
+    "time_shift_type": ("exponential", "linear"),
+    "stochastic_sampling": None,
 }
 KEYS = {  # by kind
+    "flow": set(FLOW_KEYS),
     "table": {*TABLE_KEYS, *IMAGE_KEYS, "prediction_type", "predict_epsilon", "sigma_min",
               "sigma_max", *SOLVER_KEYS, *ONLY},
     "edm": {"sigma_data", "sigma_min", "sigma_max", "prediction_type", "precondition_type",
@@ -151,8 +174,9 @@ class SchedulerReading:
 
     ``kind`` as in `SchedulerClass`; ``head`` is a value of prediction_type (of a *ve* network
     none).  ``table``: the keys that the class builds its table from.  ``levels``: σ_min and σ_max;
-    ``sigma_data`` of EDM; ``noise_scale`` by which ln(σ)/4 is multiplied.  ``clip``: the value that
-    x̂_0 of an *image* is clipped to, None where it is not.
+    ``sigma_data`` of EDM; ``noise_scale`` by which ln(σ)/4 is multiplied; ``steps`` by which t of a
+    flow is, for its timestep.  ``clip``: the value that x̂_0 of an *image* is clipped to, None where
+    it is not.
     """
 
     name: str
@@ -162,11 +186,19 @@ class SchedulerReading:
     levels: tuple[float, float] | None = None
     sigma_data: float | None = None
     noise_scale: float = 1.0
+    steps: int | None = None
     clip: float | None = None
 
 
-def read_scheduler(config: dict, place: Any = "scheduler config") -> SchedulerReading:
-    """The meaning of a scheduler config.  Raises CheckpointError for what is not understood."""
+def read_scheduler(
+    config: dict,
+    place: Any = "scheduler config",
+    kinds: tuple[str, ...] = ("table", "edm", "ve"),
+) -> SchedulerReading:
+    """The meaning of a scheduler config of one of ``kinds``, those of a network of images.
+
+    Raises CheckpointError for what is not understood, and for another kind.
+    """
     name = config.get("_class_name")
     found = SCHEDULERS.get(name) if isinstance(name, str) else None
     if found is None or not isinstance(name, str):
@@ -175,9 +207,16 @@ def read_scheduler(config: dict, place: Any = "scheduler config") -> SchedulerRe
         raise refuse(place, "_class_name", name, f"DDPMScheduler or another of {PAGE}{hint}")
     if found.kind == "refused":
         raise CheckpointError(f"{place}: {name} cannot be read: {found.why} ({PAGE})")
+    if found.kind not in kinds:
+        allowed = ", ".join(WORDS[kind] for kind in kinds)
+        raise CheckpointError(
+            f"{place}: {name} found ({WORDS[found.kind]}), allowed here: {allowed} ({PAGE})"
+        )
     _check_keys(config, name, found.kind, place)
     if found.kind == "ve":
         return SchedulerReading(name, "ve", levels=_levels(config, place, 0.01, 1348.0))
+    if found.kind == "flow":
+        return SchedulerReading(name, "flow", "velocity", steps=_steps(config, place))
     head = _head(config, found.heads, place)
     if found.kind == "edm":
         return _read_edm(name, config, head, place)
@@ -188,6 +227,7 @@ def read_scheduler(config: dict, place: Any = "scheduler config") -> SchedulerRe
 
 def _check_keys(config: dict, name: str, kind: str, place: Any) -> None:
     known = KEYS[kind] | ALSO.get(name, set())
+    only = FLOW_KEYS if kind == "flow" else ONLY
     for key, value in config.items():
         if key in NEEDED and value is None and "predict_epsilon" not in config:
             raise refuse(place, key, value, "a value, or no such key")
@@ -197,8 +237,10 @@ def _check_keys(config: dict, name: str, kind: str, place: Any) -> None:
             raise CheckpointError(
                 f"{place}: {key}: found with {name}, allowed: keys that are known to it"
             )
-        if key in ONLY and (value != ONLY[key] or not isinstance(value, type(ONLY[key]))):
-            raise refuse(place, key, value, f"{ONLY[key]}{WHY_ONLY.get(key, '')}".lower())
+        values = only.get(key)
+        if values and not any(value == v and type(value) is type(v) for v in values):
+            listed = ", ".join(map(str, values)).lower()
+            raise refuse(place, key, value, f"{listed}{WHY_ONLY.get(key, '')}")
 
 
 def _head(config: dict, allowed: tuple[str, ...], place: Any) -> str:
@@ -242,9 +284,7 @@ def _read_edm(name: str, config: dict, head: str, place: Any) -> SchedulerReadin
 
 def _check_table(table: dict, place: Any) -> None:
     """Types and ranges, so that a class neither fails nor takes a word for a number."""
-    steps = table.get("num_train_timesteps", 1000)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 2 <= steps <= 10**6:
-        raise refuse(place, "num_train_timesteps", steps, "a whole number from 2 to 1000000")
+    _steps(table, place)
     for key in ("beta_start", "beta_end"):
         if key in table and not 0 < number(place, table, key) < 1:
             raise refuse(place, key, table[key], "a number between 0 and 1")
@@ -260,6 +300,13 @@ def _check_table(table: dict, place: Any) -> None:
         raise refuse(place, "trained_betas", betas, "a list of at least 2 numbers between 0 and 1")
     if not isinstance(table.get("beta_schedule", ""), str):
         raise refuse(place, "beta_schedule", table["beta_schedule"], "a name")
+
+
+def _steps(config: dict, place: Any) -> int:
+    steps = config.get("num_train_timesteps", 1000)
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 2 <= steps <= 10**6:
+        raise refuse(place, "num_train_timesteps", steps, "a whole number from 2 to 1000000")
+    return steps
 
 
 def _between_0_and_1(value: Any) -> bool:
@@ -283,6 +330,7 @@ def scheduler_table() -> str:
         "table": "variance preserving, on the class's own `alphas_cumprod`",
         "edm": "variance exploding, preconditioned (Karras et al., 2022)",
         "ve": "variance exploding, the score as output",
+        "flow": "rectified flow, the velocity ε - x_0 as output",
         "refused": "**refused**",
     }
     lines = ["| class | read as | heads | remarks |", "|---|---|---|---|"]

@@ -11,8 +11,9 @@ from cartoonists.files.configs import rising_pair
 from cartoonists.files.errors import CheckpointError
 from cartoonists.files.python_source import PREFIX
 
-FORMATS = ("native", "diffusers", "edm", "latent", "python")
-ONE_FILE = ("native", "edm")  # weights with a card beside them; the others are folders
+ONE_FILE = ("native", "edm")  # weights with a card beside them
+FOLDERS = ("diffusers", "latent", "pipeline")
+FORMATS = (*ONE_FILE, *FOLDERS, "python")
 SETTINGS: dict[str, tuple[type, ...]] = {  # types of those settings that are no text
     "source": (str,),
     "format": (str,),
@@ -27,14 +28,14 @@ SETTINGS: dict[str, tuple[type, ...]] = {  # types of those settings that are no
     "logsnr_range": (tuple, list, NoneType),
 }
 OPTIONS = {  # beyond source, format and checksums: which format knows which
-    "label": ("diffusers", "edm"),
+    "label": ("diffusers", "edm", "pipeline"),
     "null_label": ("diffusers", "edm"),
-    "guidance": ("diffusers", "edm", "latent"),
+    "guidance": ("diffusers", "edm", "latent", "pipeline"),
     "data_range": ("diffusers", "edm"),
-    "variant": ("diffusers", "latent"),
-    "prompt": ("latent",),
+    "variant": ("diffusers", "latent", "pipeline"),
+    "prompt": ("latent", "pipeline"),
     "embeddings": ("latent",),
-    "resolution": ("latent",),
+    "resolution": ("latent", "pipeline"),
     "arguments": ("python",),
 }
 
@@ -79,8 +80,8 @@ class ModelSpec:
                 "hf:org/name@revision, python:<file.py or module>:<function>"
             )
         allowed = {
-            "bundled": ("native",), "path": ("native", "diffusers", "edm", "latent"),
-            "url": ONE_FILE, "hf": ("diffusers", "latent"), "python": ("python",),
+            "bundled": ("native",), "path": ONE_FILE + FOLDERS, "url": ONE_FILE, "hf": FOLDERS,
+            "python": ("python",),
         }  # fmt: skip
         if self.format not in allowed[kind]:
             raise CheckpointError(

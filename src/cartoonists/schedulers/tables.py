@@ -14,6 +14,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+from cartoonists.models.scheduler_configs import FLOW_KEYS
 from cartoonists.paths.schedules import VE, VP, NoiseSchedule, RectifiedFlow
 
 ANY = None  # every value of the key is understood, or has no effect on what is drawn here
@@ -85,22 +86,6 @@ EDM_KEYS: dict[str, tuple | None] = {
     "sigma_schedule": ("karras", "exponential"),
     "prediction_type": ("epsilon", "v_prediction"),
     "rho": ANY,
-}
-FLOW_KEYS: dict[str, tuple | None] = {
-    "num_train_timesteps": ANY,
-    "shift": ANY,
-    "use_dynamic_shifting": (True, False),
-    "base_shift": ANY,
-    "max_shift": ANY,
-    "base_image_seq_len": ANY,
-    "max_image_seq_len": ANY,
-    "invert_sigmas": (False,),
-    "shift_terminal": ANY,
-    "use_karras_sigmas": ANY,
-    "use_exponential_sigmas": ANY,
-    "use_beta_sigmas": ANY,
-    "time_shift_type": ("exponential", "linear"),
-    "stochastic_sampling": ANY,
 }
 
 

@@ -1,0 +1,24 @@
+"""``format: pipeline`` in the configuration: the plan of every topic, and jobs of a tiny flow."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_models
+from workflow_clone import Clone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_topic_is_planned_and_jobs_run_on_a_flow_transformer(tmp_path):
+    tiny_models.save_pipeline(tmp_path / "flow", "stable_diffusion_3")
+    source = {"source": f"path:{tmp_path / 'flow'}", "format": "pipeline"}
+    model = {**source, "prompt": "a cat", "guidance": 2.0, "data": "none"}
+    settings = {"models": {"tiny/flow": model}, "run_models": ["tiny/flow"]}
+    clone = Clone(tmp_path / "clone")
+    planned = clone.planned(**settings)
+    assert {"likelihood", "high_density", "compression", "blur", "control"} <= planned.keys()
+    table = "results/tiny/flow/likelihood.csv"
+    done = clone.snakemake(table, **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = pd.read_csv(clone.folder / table, comment="#")
+    assert len(found) > 0 and np.isfinite(found.filter(like="_nats").to_numpy()).any()
