@@ -1,4 +1,4 @@
-"""``format: pipeline`` in the configuration: the plan of every topic, and two jobs of a tiny flow."""
+"""``format: pipeline`` in the configuration: every topic planned, two jobs of a tiny flow."""
 
 import numpy as np
 import pytest
