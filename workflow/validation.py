@@ -46,6 +46,11 @@ SOURCE = re.compile(
 FOLDER = "path:"  # before a data set that is a folder of images
 DATA_SETS = ("fashion-mnist", "cifar10", "chest-xray", "emoji")  # that need no place of one's own
 FID_IMAGES = 3 * 2048 // 2 + 1  # more than 1.5 a feature dimension (images.enough_for_frechet)
+RENAMED = {  # keys of earlier versions, and what stands in their place
+    "control.quantiles": "control.strengths, Φ⁻¹ of each quantile",
+    "control.stochasticity": "scale of each window of control.noise",
+    "control.noise_steps": "steps of each window of control.noise",
+}
 LONGEST = 250  # characters of a word in a message; paths are long
 RESERVED = (
     "benchmarks",
@@ -251,6 +256,10 @@ def _contradictions(config: dict) -> Iterator[str]:
             yield f"{key}: {value} found, allowed: inside the logSNR range {low} to {high}"
     if config["theory"]["steps"] != sorted(config["theory"]["steps"]):
         yield f"theory.steps: {config['theory']['steps']} found, allowed: rising"
+    control = config["control"]
+    if other := set(control["noise_strengths"]) - set(control["strengths"]):
+        allowed = ", ".join(map(str, control["strengths"]))
+        yield f"control.noise_strengths: {min(other)} found, allowed as strengths: {allowed}"
     if config["data_dir"] is not None and not Path(config["data_dir"]).is_dir():
         yield f"data_dir: {config['data_dir']!r} found, allowed: null or an existing folder"
     yield from _inception_contradictions(config["high_density"])
@@ -363,7 +372,10 @@ def _sentence(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = list(schema["properties"])
         extra = next(name for name in found if name not in known)
-        return f"{_key([*error.path, str(extra)])}: unknown key, {_allowed(extra, known)}"
+        place = _key([*error.path, str(extra)])
+        if place in RENAMED:
+            return f"{place}: an earlier version's key found, allowed: {RENAMED[place]}"
+        return f"{place}: unknown key, {_allowed(extra, known)}"
     if error.validator == "required":
         missing = next(name for name in rule if name not in found)
         return f"{_key([*error.path, missing])}: missing, allowed: {_range(schema, missing)}"

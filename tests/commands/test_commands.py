@@ -254,7 +254,7 @@ REFUSED = [
     (["score", "m", "large.png"], "7 × 6 pixels found, allowed: 6 × 6"),
     (["score", "m", "floats.npy"], "float64 found, allowed: uint8"),
     (["sample", "m", "--out", "o", "--switch", "99"], "switch"),
-    (["sample", "m", "--out", "o", "--guide", "99"], "quantile"),
+    (["sample", "m", "--out", "o", "--guide", "nan"], "strength: nan found, allowed: finite"),
     (["sample", "m", "--out", "file.txt"], "file.txt"),
 ]
 

@@ -37,23 +37,23 @@ def radius(x, logsnr, schedule=SHORT):
     return x.square().sum(1) / variance
 
 
-def predicted_radius(target, quantile):
-    """|x|²/v_λ falls by √(2D) Φ⁻¹(q) per unit of λ, from the median of χ²_D."""
+def predicted_radius(target, strength):
+    """|x|²/v_λ falls by z √(2D) per unit of λ, from the median of χ²_D."""
     latent = rescale_latent(target, torch.ones(1, D, dtype=torch.float64))
     start = radius(latent, -3.0, target.schedule)
-    return (start - 6 * math.sqrt(2 * D) * stats.norm.ppf(quantile)).item()
+    return (start - 6 * math.sqrt(2 * D) * strength).item()
 
 
-@pytest.mark.parametrize("quantile", [0.2, 0.5, 0.6])
-def test_guidance_of_a_gaussian_follows_the_closed_form(quantile, short):
+@pytest.mark.parametrize("strength", [-0.8, 0.0, 0.25])
+def test_guidance_of_a_gaussian_follows_the_closed_form(strength, short):
     target = Gaussian(torch.zeros(D), 0.3, short)
     errors = []
     for steps in (32, 64):
-        run = sample_guided(target, 8, steps, quantile, bound=math.inf)
+        run = sample_guided(target, 8, steps, strength, bound=math.inf)
         torch.testing.assert_close(
             run.log_density, target.log_prob(run.x), rtol=0, atol=0.05 * (64 / steps) ** 2
         )
-        error = radius(run.x, 3.0, short) - predicted_radius(target, quantile)
+        error = radius(run.x, 3.0, short) - predicted_radius(target, strength)
         errors.append(error.abs().max().item())
     assert errors[1] < (0.15 if isinstance(short, VE) else 0.05)  # VE: x is larger
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)  # Heun: order 2
@@ -65,9 +65,9 @@ def test_noise_changes_nothing_of_the_density_that_is_reached(window, short):
     spread, target = [], Gaussian(torch.zeros(D), 0.3, short)
     for steps in (64, 512):
         run = sample_guided(
-            target, 64, steps, 0.6, stochasticity=1.0, noise_window=window, bound=math.inf
+            target, 64, steps, 0.25, stochasticity=1.0, noise_window=window, bound=math.inf
         )
-        error = radius(run.x, 3.0, short) - predicted_radius(target, 0.6)
+        error = radius(run.x, 3.0, short) - predicted_radius(target, 0.25)
         spread.append(error.square().mean().sqrt().item())
         tracking = run.log_density - target.log_prob(run.x)
         assert tracking.square().mean().sqrt() < 6 * (64 / steps) ** 0.5
@@ -86,9 +86,9 @@ class WithFullLaplacian(DensityGuidance):
 
 def test_the_full_laplacian_leaves_the_stated_drift(monkeypatch):
     """+½ φ̃² σ²/v_λ nats per unit of λ on a Gaussian, as the module says; same noise for both."""
-    ends = [sample_guided(GAUSSIAN, 64, 192, 0.5, stochasticity=1.0, bound=math.inf)]
+    ends = [sample_guided(GAUSSIAN, 64, 192, 0.0, stochasticity=1.0, bound=math.inf)]
     monkeypatch.setattr("cartoonists.density.guidance.DensityGuidance", WithFullLaplacian)
-    ends.append(sample_guided(GAUSSIAN, 64, 192, 0.5, stochasticity=1.0, bound=math.inf))
+    ends.append(sample_guided(GAUSSIAN, 64, 192, 0.0, stochasticity=1.0, bound=math.inf))
     levels = torch.linspace(-3, 3, 2001, dtype=torch.float64)
     variance = 0.3 * SHORT.alpha(levels) ** 2 + SHORT.sigma2(levels)
     drift = torch.trapezoid(0.5 * SHORT.sigma2(levels) / variance, levels).item()
@@ -98,32 +98,54 @@ def test_the_full_laplacian_leaves_the_stated_drift(monkeypatch):
 
 
 def test_bound_acts_where_it_says_and_holds_eta():
-    threshold = bound_acts_below(D, 0.9, 0.5)
+    threshold = bound_acts_below(D, 1.3, 0.5)
     for factor, bounded in ((1.01, False), (0.99, True), (1e-6, True)):
         size = math.sqrt(factor * threshold / D / SHORT.sigma2(0.0).item())
         at = Derivatives(torch.full((1, D), size, dtype=torch.float64))
-        for quantile, sign in ((0.9, 1), (0.1, -1)):
-            free = DensityGuidance(SHORT, quantile, bound=math.inf).weight(at, 0.0)
-            held = DensityGuidance(SHORT, quantile, bound=0.5).weight(at, 0.0)
+        for strength in (1.3, -1.3):
+            sign = math.copysign(1, strength)
+            free = DensityGuidance(SHORT, strength, bound=math.inf).weight(at, 0.0)
+            held = DensityGuidance(SHORT, strength, bound=0.5)
+            rate = 0.0 if bounded else 0.5 * math.sqrt(2 * D) * strength
+            assert held.requested_rate(at, 0.0).item() == pytest.approx(rate)
+            held = held.weight(at, 0.0)
             assert (abs(free - held) > 1e-9).item() == bounded
             assert held.item() == pytest.approx(0.5 * (1 + sign * 0.5 / max(factor, 1)), rel=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"stochasticity": 0.5}], ids=["quiet", "noisy"])
+def test_what_is_requested_is_reached_beyond_the_flow_of_the_same_path(options):
+    """On N(0, v I): ∫ -div u of the PF-ODE is known, whatever the path, so the rest is guidance."""
+    levels = torch.linspace(-3, 3, 2001, dtype=torch.float64)
+    variance = 0.3 * SHORT.alpha(levels) ** 2 + SHORT.sigma2(levels)
+    rate = -D * (SHORT.f(levels) - 0.5 * SHORT.g2(levels) / variance)
+    flow = torch.trapezoid(rate, levels)
+    x = rescale_latent(GAUSSIAN, GAUSSIAN.sample_prior(Streams(range(8), "prior")))
+    for strength in (-0.8, 0.0, 0.25):
+        run = sample_guided(GAUSSIAN, 8, 512, strength, bound=math.inf, **options)
+        assert run.requested[0].item() == pytest.approx(3 * math.sqrt(2 * D) * strength)
+        found = GAUSSIAN.log_prob(run.x) - GAUSSIAN.prior_log_prob(x) - flow
+        torch.testing.assert_close(found, run.requested, atol=4 if options else 0.01, rtol=0)
+    held = sample_guided(GAUSSIAN, 8, 64, 30.0)
+    assert (held.requested < 0.5 * 3 * math.sqrt(2 * D) * 30).all()
+    assert (sample_guided(GAUSSIAN, 8, 8, 0.5, method="prior").requested == 0).all()
+
+
 def test_without_the_bound_guidance_overshoots_the_mode():
-    """At q = 0.9 over 20 units of λ the Gaussian's mode lies before the end of the path."""
+    """At strength 1.3 over 20 units of λ the Gaussian's mode lies before the end of the path."""
     target = Gaussian(torch.zeros(D), 0.3, VP())
     mode = target.log_prob(torch.zeros(1, D))
-    held, free = (sample_guided(target, 8, 64, 0.9, bound=b) for b in (1.0, math.inf))
+    held, free = (sample_guided(target, 8, 64, 1.3, bound=b) for b in (1.0, math.inf))
     assert (mode - target.log_prob(held.x)).max() < 1
     assert (mode - target.log_prob(free.x)).min() > 5
 
 
-def test_quantile_one_half_is_the_probability_flow():
+def test_strength_zero_is_the_probability_flow():
     target, seeds = mixture(8), sample_seeds(0, 8)
     latent = rescale_latent(target, target.sample_prior(Streams(seeds, "prior")))
     plain = sample_ode(target, 8, 32, x_prior=latent)
     for method in METHODS:
-        run = sample_guided(target, 8, 32, 0.5, method=method)
+        run = sample_guided(target, 8, 32, 0.0, method=method)
         torch.testing.assert_close(run.x, plain.x)
         torch.testing.assert_close(run.log_density, plain.log_density)
         assert run.nfe == plain.nfe
@@ -153,11 +175,11 @@ def test_latents_move_to_the_quantiles_of_chi(kind):
     ],
     ids=["guidance", "prior", "temperature", "late noise"],
 )
-def test_log_density_rises_with_the_quantile(options):
+def test_log_density_rises_with_the_strength(options):
     target = mixture(D, seed=1)
     values = []
-    for q in (0.1, 0.3, 0.5, 0.7, 0.9):
-        run = sample_guided(target, 32, 64, q, track=False, **options)
+    for strength in (-1.3, -0.5, 0.0, 0.5, 1.3):
+        run = sample_guided(target, 32, 64, strength, track=False, **options)
         assert run.log_density.isnan().all()
         values.append(target.log_prob(run.x))
     rises = torch.stack(values).diff(dim=0) > 0
@@ -168,7 +190,7 @@ def test_early_noise_changes_the_component_and_late_noise_does_not():
     target = mixture(16, seed=2)
     runs = {
         window: sample_guided(
-            target, 64, 64, 0.5, stochasticity=0.0 if window is None else 1.0,
+            target, 64, 64, 0.0, stochasticity=0.0 if window is None else 1.0,
             noise_window=window, track=False,
         )
         for window in (None, (-8.0, -1.0), (4.0, 8.0))
@@ -182,8 +204,8 @@ def test_early_noise_changes_the_component_and_late_noise_does_not():
 def test_a_sample_depends_on_its_seed_alone():
     target = mixture(4)
     options = {"stochasticity": 1.0, "noise_window": (-2.0, 2.0), "divergence": "hutchinson"}
-    batch = sample_guided(target, steps=16, seeds=[7, 3, 5], quantile=0.7, **options)
-    alone = sample_guided(target, steps=16, seeds=[5], quantile=0.7, **options)
+    batch = sample_guided(target, steps=16, seeds=[7, 3, 5], strength=0.5, **options)
+    alone = sample_guided(target, steps=16, seeds=[5], strength=0.5, **options)
     torch.testing.assert_close(batch.x[2:], alone.x)
     torch.testing.assert_close(batch.log_density[2:], alone.log_density)
 
@@ -251,7 +273,7 @@ def test_both_forms_of_alignment_are_the_derivative_along_the_scaling(short):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"quantile": 1.0}, "quantile: 1.0 found, allowed: between 0 and 1"),
+        ({"strength": math.inf}, "strength: inf found, allowed: finite"),
         ({"method": "cooling"}, "method: 'cooling' found, allowed: guidance, prior, temperature"),
         ({"stochasticity": -1.0}, "stochasticity: -1.0 found, allowed: 0 or more"),
         ({"bound": 0.0}, "bound: 0.0 found, allowed: above 0"),

@@ -9,15 +9,19 @@ from cartoonists import VP, Gaussian
 from cartoonists.density.flow import FlowSettings
 from cartoonists.experiments.control import (
     ControlSettings,
+    NoiseWindow,
     aligned_at,
     alignment_table,
     closed_form_control,
+    guided_measures,
+    guided_sets,
     low_frequency_share,
     model_control,
     path_errors,
     path_processes,
 )
-from cartoonists.experiments.windows import hierarchy, mixture_windows, model_windows
+from cartoonists.experiments.frechet import pixel_space
+from cartoonists.experiments.windows import model_windows
 
 LEVELS = [-6.0, 0.0, 6.0]
 
@@ -43,9 +47,9 @@ class Brightness:
 
 PICTURE = Picture(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.3), VP())
 SETTINGS = ControlSettings(
-    quantiles=[0.3, 0.5, 0.7], n_compared=2, steps=32, stochasticity=1.0, noise_steps=32,
-    noise={"early": (-4.0, -1.0), "late": (3.0, 6.0)}, bound=1.0, width=0.01,
-    flow=FlowSettings(40, 1),
+    strengths=[-0.5, 0.0, 0.5], n_measured=3, n_compared=2, steps=32, noise_strengths=[0.0, 0.5],
+    noise={"early": NoiseWindow((-4.0, -1.0), 1.0, 32), "late": NoiseWindow((3.0, 6.0), 1.0, 32)},
+    bound=1.0, width=0.01, flow=FlowSettings(40, 1),
 )  # fmt: skip
 
 
@@ -58,31 +62,53 @@ def test_every_process_of_the_table_converges():
 
 def test_closed_form_control_knows_the_truth():
     target = mixture(16)
-    table = closed_form_control(target, [0.3, 0.5, 0.7], [1.0, 0.25], range(6), 64)
+    table = closed_form_control(target, [-0.5, 0.0, 0.5], [1.0, 0.25], range(6), 64)
     quiet = table[table["control"] != "guidance with noise"]
     error = quiet["tracked_log_density_nats"] - quiet["log_density_nats"]
     assert error.abs().max() < 0.5
-    means = table.groupby(["control", "quantile"])["log_density_nats"].mean().unstack()
+    means = table.groupby(["control", "strength"])["log_density_nats"].mean().unstack()
     assert (means.diff(axis=1).iloc[:, 1:] > 0).all().all()
     assert len(table) == 5 * 3 * 6
 
 
 def test_model_control_measures_all_samples_alike():
-    table, images = model_control(PICTURE, range(3), SETTINGS, None, Brightness())
-    assert images.shape == (3, 3, 1, 8, 8) and images.dtype == np.uint8
+    table, images = model_control(PICTURE, range(5), SETTINGS, None, Brightness())
+    assert images.shape == (3, 5, 1, 8, 8) and images.dtype == np.uint8
     sizes = table.groupby("control").size().to_dict()
     assert sizes == {
         "guidance": 9, "prior": 4, "temperature": 4,
-        "guidance, early noise": 6, "guidance, late noise": 6,
+        "guidance, early noise": 4, "guidance, late noise": 4,
     }  # fmt: skip
     guided = table[table["control"] == "guidance"]
-    values = guided.pivot(index="seed", columns="quantile", values="log_density_nats")
+    values = guided.pivot(index="seed", columns="strength", values="log_density_nats")
     assert (values.diff(axis=1).iloc[:, 1:] > 0).all().all()
     noisy = table["control"].str.endswith("noise")
     assert (table["feature_distance"].notna() == noisy).all()
+    gained = guided["log_density_nats"] - guided["tracked_log_density_nats"]
+    assert gained.abs().max() < 0.5  # the score is exact: formula (★) holds what was requested
+    assert (guided["requested_nats"] * guided["strength"] >= 0).all()
+    assert table.loc[table["control"] != "guidance", "requested_nats"].isna().all()
     alone, _ = model_control(PICTURE, range(1), SETTINGS, None, Brightness())
     joint = table[table["seed"] == 0].reset_index(drop=True)
     np.testing.assert_allclose(alone["log_density_nats"], joint["log_density_nats"], rtol=1e-9)
+
+
+def test_measures_and_sets_of_guided_images_are_those_of_each_strength():
+    rng, strengths = np.random.default_rng(0), [-1.0, 0.0, 1.0]
+    shape = (3, 90, 1, 8, 8)
+    images = 128 + rng.normal(size=shape) * np.array([40, 5, 1])[:, None, None, None, None]
+    images = images.astype(np.uint8)
+    table = guided_measures(images, strengths, range(90))
+    assert len(table) == 270 and "surely_classified" not in table
+    means = table.groupby("strength")[["gradient_energy", "png_bytes"]].mean()
+    assert (means.diff().iloc[1:] < 0).all().all()
+    real = (128 + 5 * rng.normal(size=shape[1:])).astype(np.uint8)
+    table = guided_sets(images, strengths, real, pixel_space())
+    distance = table[table["measure"] == "frechet_pixels_4px"].set_index("strength")
+    assert distance["n"].eq(90).all() and distance.loc[0.0, "ratio"] == 1
+    assert (distance.loc[[-1.0, 1.0], "ratio_ci_low"] > 1.5).all()
+    few = guided_sets(images[:, :50], strengths, real[:0], pixel_space())
+    assert not few["measure"].str.contains("frechet").any()
 
 
 def test_low_frequency_share_of_waves():
@@ -102,19 +128,6 @@ def test_alignment_table_of_a_gaussian():
     assert table["logsnr_end"].tolist() == [1.0] * 4 + [10.0] * 4
     assert (table["with_score_nats"] > 0).all()
     np.testing.assert_allclose(table["with_score_nats"], table["without_score_nats"], rtol=0.05)
-
-
-def test_mixture_windows_of_groups_and_of_components():
-    target, groups = hierarchy(2, VP())
-    fine = mixture_windows(target, LEVELS, range(32), 24, modes=True)
-    coarse = mixture_windows(target, LEVELS, range(32), 24, groups=groups)
-    kept = fine.groupby("logsnr")["kept_sde"].mean()
-    assert kept[6.0] > 0.95 and kept[-6.0] < 0.7
-    together = coarse.groupby("logsnr")["kept_sde"].mean()
-    assert (together >= kept).all()
-    assert not fine[fine["logsnr"] == 6.0]["branch_jumped"].any()
-    gap = fine["predicted"] - fine["own_probability"]
-    assert gap.groupby(fine["logsnr"]).mean().abs().max() < 0.15
 
 
 def test_model_windows_keep_the_label_late_and_lose_it_early():

@@ -13,7 +13,7 @@ from PIL import Image
 from cartoonists.images.pictures import codec_sizes
 from cartoonists.report.explorer import guidance_sweep, high_density_sweep, page
 
-N, SWITCHES, QUANTILES = 3, [-2.5, 2.5], [0.1, 0.5, 0.9]
+N, SWITCHES, STRENGTHS = 3, [-2.5, 2.5], [-1.3, 0.0, 1.3]
 
 
 def images(settings, channels=1, size=8):
@@ -37,14 +37,14 @@ def high_density(channels=1):
 
 
 def guidance():
-    arrays = {"quantiles": np.array(QUANTILES), "images": images(3)}
+    arrays = {"strengths": np.array(STRENGTHS), "images": images(3)}
     rows = [
-        (control, q, seed, 1000 * q + seed + 5000 * (control == "prior"))
+        (control, z, seed, 1000 * z + seed + 5000 * (control == "prior"))
         for control in ("prior", "guidance")
-        for q in QUANTILES
+        for z in STRENGTHS
         for seed in range(N + 2)
     ]
-    columns = ["control", "quantile", "seed", "log_density_nats"]
+    columns = ["control", "strength", "seed", "log_density_nats"]
     return arrays, pd.DataFrame(rows, columns=columns).assign(dimensions=10)
 
 
@@ -60,8 +60,8 @@ def test_settings_rise_to_the_ordinary_samples():
 
 def test_guidance_takes_its_own_rows_and_the_seeds_that_are_shown():
     sweep = guidance_sweep(*guidance())
-    assert sweep.seeds == [0, 1, 2] and sweep.settings[sweep.reference] == "q = 0.5"
-    assert sweep.log_density == [[10.0, 10.1, 10.2], [50.0, 50.1, 50.2], [90.0, 90.1, 90.2]]
+    assert sweep.seeds == [0, 1, 2] and sweep.settings[sweep.reference] == "z = 0"
+    assert sweep.log_density == [[-130.0, -129.9, -129.8], [0.0, 0.1, 0.2], [130.0, 130.1, 130.2]]
 
 
 def test_sizes_and_spectra_are_those_of_the_images():

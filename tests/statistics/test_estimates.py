@@ -19,6 +19,7 @@ from cartoonists.statistics.estimates import (
     partial_rank_correlation,
     ratio_of_means,
     share,
+    share_gap,
 )
 
 LEVEL = Bootstrap(resamples=2000)
@@ -52,6 +53,23 @@ def test_a_mean_of_shares_is_wilsons_for_hits_and_covers_for_shares():
         found = mean_share(rng.binomial(3, rng.uniform(size=30)) / 3).interval(LEVEL)
         covered += found.low <= 0.5 <= found.high
     assert covered / 500 > 0.94
+
+
+def test_a_gap_of_paired_shares_covers_and_never_has_an_interval_of_zero_width():
+    alike = share_gap([True] * 20, [True] * 20).interval(LEVEL)
+    assert alike.value == 0 and alike.low == -alike.high < -0.05
+    one, other = np.arange(40) < 30, np.arange(40) >= 6  # 6 in the first alone, 10 in the other
+    found = share_gap(one, other).interval(LEVEL)
+    gap, error = -4 / 42, np.sqrt((17 / 42 - (4 / 42) ** 2) / 42)
+    assert found.value == -0.1 and found.low == pytest.approx(gap - 1.959964 * error)
+    back = share_gap(other, one).interval(LEVEL)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(500):  # most units alike: 0.8 and 0.6, together in two thirds
+        cell = rng.choice(4, size=50, p=[0.55, 0.25, 0.05, 0.15])
+        found = share_gap(cell <= 1, (cell == 0) | (cell == 2)).interval(LEVEL)
+        covered += found.low <= 0.2 <= found.high
+    assert covered / 500 > 0.93
 
 
 def test_a_mean_has_students_interval():

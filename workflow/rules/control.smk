@@ -4,15 +4,16 @@
 CONTROL = config["control"]
 CONTROL_SECTION = ("3 Image models", "Density control")
 CONTROL_SETTINGS = [
-    "quantiles",
+    "strengths",
+    "n_measured",
     "n_compared",
     "steps",
-    "stochasticity",
-    "noise_steps",
+    "noise_strengths",
     "noise",
     "bound",
     "width",
 ]
+CONTROL_TABLES = ["control", "control_measures", "control_sets", "alignment"]
 
 
 use rule job from control_closed_forms as control_closed_forms with:
@@ -26,18 +27,20 @@ use rule job from control_closed_forms as control_closed_forms with:
         runtime=grows(60),
     params:
         settings=CONTROL["closed_forms"],
-        quantiles=CONTROL["quantiles"],
+        strengths=CONTROL["strengths"],
         logsnr=(config["logsnr_min"], config["logsnr_max"]),
         alignment_logsnr=CONTROL["alignment_logsnr"],
         seed=config["seed"],
 
 
 use rule job from control_model as control_model with:
-    """PF-ODE log-density reached by every control, guided images, score alignment."""
+    """Log-density reached by every control, guided images and their measures, score alignment."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
     output:
         table="results/{dataset}/{model}/control.csv",
+        measures="results/{dataset}/{model}/control_measures.csv",
+        sets="results/{dataset}/{model}/control_sets.csv",
         images="results/{dataset}/{model}/control_images.npz",
         alignment="results/{dataset}/{model}/alignment.csv",
     pathvars:
@@ -49,6 +52,8 @@ use rule job from control_model as control_model with:
         seed=config["seed"],
         n_samples=CONTROL["n_samples"],
         n_aligned=CONTROL["n_aligned"],
+        data_dir=config["data_dir"],
+        confidence=config["confidence"],
         alignment_logsnr=CONTROL["alignment_logsnr"],
         shown=CONTROL["n_shown"],
         settings={key: CONTROL[key] for key in CONTROL_SETTINGS},
@@ -59,8 +64,7 @@ use rule job from control_claims as control_claims with:
     """Claim 10: guidance, prior guidance and score alignment move the log-density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
-        models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
-        images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
+        models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=CONTROL_TABLES),
         levels=expand("results/{name}/stein.npz", name=IN_DEPTH),
         ordinary=expand("results/{name}/high_density.csv", name=IN_DEPTH),
     output:
@@ -75,14 +79,15 @@ use rule job from control_notebook as control with:
     """Log-density reached against the strength; one seed from low to high density."""
     input:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
-        tables=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=["control", "alignment"]),
+        tables=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=CONTROL_TABLES),
         images=expand("results/{name}/control_images.npz", name=IN_DEPTH),
         claims="results/claims/control.csv",
     output:
         figure("control_paths", "tracking along every process", "2 Closed forms"),
         figure("control_theory", "density control on a mixture", "2 Closed forms"),
-        figure("control_curves", "log-density reached against the quantile", *CONTROL_SECTION),
+        figure("control_curves", "log-density reached against the strength", *CONTROL_SECTION),
         figure("control_alignment", "score alignment with and without the score", *CONTROL_SECTION),
+        figure("control_detail", "detail, file size and quality", *CONTROL_SECTION),
         figures("control_images", IN_DEPTH, *CONTROL_SECTION),
     params:
         models=list(IN_DEPTH),

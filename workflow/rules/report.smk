@@ -71,7 +71,7 @@ rule notebooks:
 
 
 use rule job from explorer as explorer with:
-    """One web page, for offline use: samples against the switch point and the quantile."""
+    """One web page, for offline use: samples against the switch point and the strength."""
     input:
         expand("results/{name}/high_density{end}", name=PICTURED, end=[".csv", "_images.npz"]),
         expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),

@@ -1,9 +1,10 @@
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from cartoonists.files.artifacts import job, read_arrays, write_table
-from cartoonists.images.pictures import codec_sizes, gradient_energy
 from cartoonists.statistics.claims import Bootstrap, Interval, order_of_convergence
 from cartoonists.statistics.estimates import (
     Estimate,
@@ -11,26 +12,27 @@ from cartoonists.statistics.estimates import (
     correlation,
     geometric_mean,
     mean,
+    normal,
     share,
+    share_gap,
 )
 from cartoonists.statistics.trust import UNTRUSTED, trusted
 
-DENSITY = "log_density_nats"
-MIDDLE = 0.5  # the quantile that asks for nothing
-STRONG = 0.7  # the quantile whose reach is compared with ordinary samples
+DENSITY, TRACKED, REQUESTED = "log_density_nats", "tracked_log_density_nats", "requested_nats"
+STRONG = 0.5  # the strength whose reach is compared with ordinary samples
 OFFICIAL = 1.0  # the λ at which the official code compares the two forms of alignment
 EXPECTED = {"heun": 2.0, "euler": 0.5}  # orders
 
 
-def strength(quantile: float) -> str:
-    return f"strength {stats.norm.ppf(quantile):+.2f} (q = {quantile:g})"
+def named(strength: float) -> str:
+    return f"strength {strength:+g}"
 
 
-def by_strength(part: pd.DataFrame) -> pd.DataFrame:
-    """Log-densities that can be trusted, a row a seed and a column a quantile."""
+def by_strength(part: pd.DataFrame, column: str = DENSITY) -> pd.DataFrame:
+    """Values of the samples that can be trusted, a row a seed and a column a strength."""
     kept = part[trusted(part)] if "error_nats" in part else part
-    values = kept.pivot(index="seed", columns="quantile", values=DENSITY)
-    return values.reindex(columns=sorted(part["quantile"].unique()))
+    values = kept.pivot(index="seed", columns="strength", values=column)
+    return values.reindex(columns=sorted(part["strength"].unique()))
 
 
 def left_out(part: pd.DataFrame, n: int) -> dict:
@@ -43,7 +45,7 @@ def monotone(measured: Measurements, model: str, table: pd.DataFrame, artifact: 
         values = by_strength(part).dropna()
         here = {"artifact": artifact, "model": model, "condition": control}
         here |= left_out(part, len(values))
-        if control.startswith("guidance"):
+        if control.startswith("guidance") and values.shape[1] > 1:
             rising = (np.diff(values.to_numpy(), axis=1) > 0).all(axis=1)
             measured.add("guidance-monotone", share(rising), **here)
         elif control.startswith("prior"):
@@ -54,13 +56,21 @@ def monotone(measured: Measurements, model: str, table: pd.DataFrame, artifact: 
 def reached(
     measured: Measurements, model: str, part: pd.DataFrame, artifact: str, span: float
 ) -> None:
-    """Claim 10: change against strength 0, reached by requested; ``span`` is the range of λ."""
-    values = by_strength(part)
-    for quantile in values.columns.drop(MIDDLE):
-        asked = 0.5 * np.sqrt(2 * part["dimensions"].iloc[0]) * stats.norm.ppf(quantile) * span
-        ratio = ((values[quantile] - values[MIDDLE]) / asked).dropna()
-        here = {"model": model, "condition": strength(quantile)} | left_out(part, len(ratio))
-        measured.add("guidance-exact", mean(ratio), artifact, **here)
+    """Claim 10: reached by requested, along the path itself, and against the path of strength 0.
+
+    Beyond the flow along its own path a sample gains what was requested where the bound does not
+    act, exactly if what (★) tracks is what the PF-ODE measures.
+    """
+    values, along, asked = (by_strength(part, name) for name in (DENSITY, TRACKED, REQUESTED))
+    size = part["dimensions"].iloc[0]
+    for strength in values.columns.drop(0.0):
+        request = asked[strength].where(asked[strength] != 0)
+        ratio = (1 + (values[strength] - along[strength]) / request).dropna()
+        here = {"artifact": artifact, "model": model, "condition": named(strength)}
+        measured.add("guidance-exact", mean(ratio), **here | left_out(part, len(ratio)))
+        whole = 0.5 * np.sqrt(2 * size) * strength * span
+        ratio = ((values[strength] - values[0.0]) / whole).dropna()
+        measured.add("guidance-moves", mean(ratio), **here | left_out(part, len(ratio)))
 
 
 def quantile_reached(
@@ -70,18 +80,42 @@ def quantile_reached(
     ordinary = pairs[pairs["sample"] == "ordinary"]
     kept = ordinary[trusted(ordinary)]
     below = share(kept[DENSITY] < by_strength(part)[STRONG].median())
-    here = {"model": model, "condition": strength(STRONG)} | left_out(ordinary, len(kept))
+    here = {"model": model, "condition": named(STRONG)} | left_out(ordinary, len(kept))
     measured.add("guidance-no-quantile", below, artifact, **here)
 
 
 def detail(measured: Measurements, model: str, artifact: str) -> None:
-    """Claim 10: detail and file size of the guided images, largest by smallest strength."""
-    images = read_arrays(artifact)[0]["images"]  # the quantiles rising
-    sizes = [codec_sizes(part, ["png"])["png"] for part in (images[-1], images[0])]
-    energies = [gradient_energy(part) for part in (images[-1], images[0])]
-    for condition, (last, first) in {"gradient energy": energies, "PNG bytes": sizes}.items():
-        ratio = geometric_mean(last / first)
-        measured.add("guidance-detail", ratio, artifact, model=model, condition=condition)
+    """Claim 10: detail and file size of each strength by those of the next smaller one."""
+    table = pd.read_csv(artifact)
+    for column, name in {"gradient_energy": "gradient energy", "png_bytes": "PNG bytes"}.items():
+        values = table.pivot(index="seed", columns="strength", values=column)
+        for last, next_one in pairwise(values.columns):
+            ratio = geometric_mean(values[next_one] / values[last])
+            condition = f"{name}, {named(next_one)} / {last:+g}"
+            measured.add("guidance-detail", ratio, artifact, model=model, condition=condition)
+
+
+def quality(measured: Measurements, model: str, sets: str, images: str, confidence: float) -> None:
+    """Claim 10: Fréchet distance to the data, and images surely classified, against strength 0."""
+    table = pd.read_csv(sets)
+    distances = table[table["measure"].str.contains("frechet|FID") & (table["strength"] != 0)]
+    half = stats.norm.ppf(0.5 + confidence / 2)
+    for row in distances.to_dict("records"):
+        error = (row["ratio_ci_high"] - row["ratio_ci_low"]) / (2 * half)
+        found = normal(row["ratio"], error, int(row["n"]))
+        condition = f"{row['measure']}, {named(row['strength'])}"
+        measured.add("guidance-quality", found, sets, model=model, condition=condition)
+    if distances.empty:
+        why = "too few real images of the data set are at hand for a Fréchet distance"
+        measured.add("guidance-quality", mean([]), sets, model=model, left_out=1, why=why)
+    table = pd.read_csv(images)
+    if "surely_classified" not in table:
+        return
+    sure = table.pivot(index="seed", columns="strength", values="surely_classified")
+    for strength in sure.columns.drop(0.0):
+        gap = share_gap(sure[strength], sure[0.0])
+        here = {"model": model, "condition": named(strength)}
+        measured.add("guidance-sure", gap, images, **here)
 
 
 def noise(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
@@ -138,9 +172,12 @@ def image_model(measured: Measurements, model: str) -> None:
     monotone(measured, model, table, artifact)
     reached(measured, model, guided, artifact, float(levels.max() - levels.min()))
     pairs = pd.read_csv(f"results/{model}/high_density.csv")
-    if STRONG in guided["quantile"].to_numpy():
+    if STRONG in guided["strength"].to_numpy():
         quantile_reached(measured, model, guided, artifact, pairs)
-    detail(measured, model, f"results/{model}/control_images.npz")
+    images = f"results/{model}/control_measures.csv"
+    detail(measured, model, images)
+    sets = f"results/{model}/control_sets.csv"
+    quality(measured, model, sets, images, measured.bootstrap.confidence)
     noise(measured, model, table, artifact)
     alignment(measured, model, f"results/{model}/alignment.csv")
 

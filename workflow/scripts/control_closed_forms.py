@@ -16,7 +16,7 @@ with job(snakemake) as record:
     write_table(snakemake.output.paths, path_errors(target, seeds, paths["steps"]), record)
     target = testbed("mixture", settings["dimensions"], schedule)
     table = closed_form_control(
-        target, snakemake.params.quantiles, settings["bounds"], seeds, settings["steps"]
+        target, snakemake.params.strengths, settings["bounds"], seeds, settings["steps"]
     )
     write_table(snakemake.output.control, table, record)
     levels = aligned_at(schedule, snakemake.params.alignment_logsnr)

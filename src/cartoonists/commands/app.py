@@ -160,8 +160,8 @@ def sample(
     """Draw samples with their log-densities: a PNG a seed, and a table samples.csv.
 
     The log-density is tracked while the sample is drawn, in nats and bits/dim, with the error of
-    step halving. Without --switch and --guide the samples are the model's own. --guide s is the
-    quantile Φ(s) of density guidance. A sample depends on its seed alone.
+    step halving. Without --switch and --guide the samples are the model's own. --guide is the
+    strength of density guidance. A sample depends on its seed alone.
 
     \b
     Examples:

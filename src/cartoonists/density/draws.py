@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from cartoonists.density.guidance import sample_guided
@@ -49,8 +48,8 @@ def draw_samples(
 
     Without ``switch_logsnr`` and ``strength`` by the ancestral chain (`track_reverse_sde`); with
     ``switch_logsnr`` by the HD-ODE from there on (`sample_high_density`; Karczewski et al., 2024,
-    algorithm 1); with ``strength`` by density guidance (`sample_guided`) at the quantile
-    ``q = Φ(strength)``, above 0 denser and below 0 less dense than the PF-ODE.
+    algorithm 1); with ``strength`` by density guidance (`sample_guided`), above 0 denser
+    and below 0 less dense than the PF-ODE.
 
     ``posterior`` serves as in those functions.
 
@@ -92,7 +91,7 @@ def _high_density(model, seeds, steps: int, switch: float, probes: int, posterio
 def _guided(model, seeds, steps: int, strength: float, probes: int, posterior) -> Draws:
     fine, coarse = (
         sample_guided(
-            model, len(seeds), n, float(stats.norm.cdf(strength)), seeds=seeds, solver=SOLVER,
+            model, len(seeds), n, strength, seeds=seeds, solver=SOLVER,
             probes=probes, posterior=posterior,
         )
         for n in (steps, steps // 2)

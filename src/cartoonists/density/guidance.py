@@ -23,9 +23,10 @@ from torch import Tensor
 
 from cartoonists.density.likelihood import sample_ode
 from cartoonists.density.posterior import Posterior, spaced_grid
-from cartoonists.paths.divergence import NoDivergence
+from cartoonists.paths.divergence import Derivatives, Divergence, NoDivergence
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import ProbabilityFlow, Process, ScoreDrift, per_sample
+from cartoonists.paths.schedules import Time
 from cartoonists.paths.scores import ScoreModel, _dot
 from cartoonists.paths.solvers import Callback, Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
@@ -52,32 +53,33 @@ class DensityGuidance(ScoreDrift):
 
     ``dx = (f x + ½ g² η s) dλ + φ̃ g P dW`` with P = I - s sᵀ/|s|² and
 
-        η = 1 + √(2D) Φ⁻¹(q)/|σ s|² - φ̃² tr(P ∇² log p)/|s|².
+        η = 1 + z √(2D)/|σ s|² - φ̃² tr(P ∇² log p)/|s|².
 
-    By (★) log p then changes as on the PF-ODE plus ½ √(2D) Φ⁻¹(q) nats per unit of λ, whatever the
-    noise: ``quantile`` q above ½ raises it.  ``stochasticity`` φ̃ acts for λ in
-    [noise_from, noise_until) and is 0 elsewhere; q = ½ without noise is the PF-ODE.
+    By (★) log p then changes as on the PF-ODE plus ½ z √(2D) nats per unit of λ, whatever the
+    noise: a ``strength`` z above 0 raises it.  The follow-up calls it Φ⁻¹(q), of a q that is no
+    quantile of log p_0.  ``stochasticity`` φ̃ acts for λ in [noise_from, noise_until) and is 0
+    elsewhere; z = 0 without noise is the PF-ODE.
 
     Both additions grow without bound where |σ s|² ≪ D (around modes; for smooth data at large λ).
-    ``bound`` b holds them: the quantile's part to [-b, b], and -tr(P ∇² log p)/|s|², which is 1 on
+    ``bound`` b holds them: the strength's part to [-b, b], and -tr(P ∇² log p)/|s|², which is 1 on
     average (Stein's identity), to [1 - b, 1 + b].  The first acts where
-    |σ s|² < √(2D) |Φ⁻¹(q)|/b (`bound_acts_below`).  With b = 1 the drift stays between f x and that
+    |σ s|² < √(2D) |z|/b (`bound_acts_below`).  With b = 1 the drift stays between f x and that
     of the HD-ODE (η = 2).  Tracking by (★) stays exact, for it sees the bounded drift; the rate
     above does not hold there.
 
-    Raises ValueError for q outside (0, 1), negative noise, or a bound not above 0; and, while
-    integrating with noise, where the divergence is *none*.
+    Raises ValueError for a strength that is not finite, negative noise, or a bound not above 0;
+    and, while integrating with noise, where the divergence is *none*.
     """
 
-    quantile: float = 0.5
+    strength: float = 0.0
     stochasticity: float = 0.0
     noise_from: float = -math.inf
     noise_until: float = math.inf
     bound: float = 1.0
 
     def __post_init__(self):
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"quantile: {self.quantile} found, allowed: between 0 and 1")
+        if not math.isfinite(self.strength):
+            raise ValueError(f"strength: {self.strength} found, allowed: finite")
         if not self.stochasticity >= 0:
             raise ValueError(f"stochasticity: {self.stochasticity} found, allowed: 0 or more")
         if not self.bound > 0:
@@ -97,10 +99,20 @@ class DensityGuidance(ScoreDrift):
     def noise(self, logsnr):
         return self.relative_noise(logsnr) * self.schedule.g2(logsnr).sqrt()
 
+    def requested_rate(self, at: Derivatives, logsnr: Time) -> Tensor:
+        """½ z √(2D) nats per unit of λ where the bound does not act, 0 where it does, ``[batch]``.
+
+        What log p gains by (★) beyond the PF-ODE's rate at the same point.
+        """
+        dimensions = at.score[0].numel()
+        scaled = self.schedule.sigma2(logsnr) * _dot(at.score, at.score)
+        free = scaled >= bound_acts_below(dimensions, self.strength, self.bound)
+        return 0.5 * math.sqrt(2 * dimensions) * self.strength * free.to(scaled)
+
     def weight(self, at, logsnr):
         dimensions = at.score[0].numel()
         squares = _dot(at.score, at.score).clamp_min(torch.finfo(at.score.dtype).tiny)
-        excess = math.sqrt(2 * dimensions) * stats.norm.ppf(self.quantile)
+        excess = math.sqrt(2 * dimensions) * self.strength
         excess = (excess / (self.schedule.sigma2(logsnr) * squares)).clamp(-self.bound, self.bound)
         relative = self.relative_noise(logsnr)
         if relative == 0:
@@ -113,14 +125,37 @@ class DensityGuidance(ScoreDrift):
         return 0.5 * (1 + excess + relative**2 * ratio.clamp(1 - self.bound, 1 + self.bound))
 
 
-def bound_acts_below(dimensions: int, quantile: float, bound: float = 1.0) -> float:
-    """|σ s|² below which ``bound`` holds the quantile's part of η, √(2D) |Φ⁻¹(q)|/b."""
-    return math.sqrt(2 * dimensions) * abs(stats.norm.ppf(quantile)) / bound
+class _Requests(Divergence):
+    """A divergence that notes, wherever it is called, the rate that guidance asks for there."""
+
+    def __init__(self, divergence: Divergence, process: Process):
+        self.divergence, self.process, self.cost = divergence, process, divergence.cost
+        self.logsnrs: list[float] = []
+        self.rates: list[Tensor] = []
+
+    def __call__(self, model, x, logsnr, projected=False):
+        at = self.divergence(model, x, logsnr, projected)
+        if isinstance(self.process, DensityGuidance):
+            self.logsnrs.append(float(logsnr))
+            self.rates.append(self.process.requested_rate(at, logsnr))
+        return at
+
+    def integral(self, like: Tensor, stop: float) -> Tensor:
+        """∫ dλ of the rates up to ``stop``, by trapezoids, ``[batch]``, nats."""
+        if not self.rates:
+            return torch.zeros_like(like)
+        last = self.rates[-1] * (stop - self.logsnrs[-1])  # Euler sees the start of a step alone
+        return torch.trapezoid(torch.stack(self.rates), like.new_tensor(self.logsnrs), dim=0) + last
 
 
-def constant_scale(dimensions: int, quantile: float) -> float:
-    """The constant κ that equals η at |σ s|² = D: 1 + √(2/D) Φ⁻¹(q)."""
-    return 1 + math.sqrt(2 / dimensions) * stats.norm.ppf(quantile)
+def bound_acts_below(dimensions: int, strength: float, bound: float = 1.0) -> float:
+    """|σ s|² below which ``bound`` holds the strength's part of η, √(2D) |z|/b."""
+    return math.sqrt(2 * dimensions) * abs(strength) / bound
+
+
+def constant_scale(dimensions: int, strength: float) -> float:
+    """The constant κ that equals η at |σ s|² = D: 1 + √(2/D) z."""
+    return 1 + math.sqrt(2 / dimensions) * strength
 
 
 def rescale_latent(model: ScoreModel, x: Tensor, quantile: float = 0.5) -> Tensor:
@@ -139,11 +174,14 @@ def rescale_latent(model: ScoreModel, x: Tensor, quantile: float = 0.5) -> Tenso
 class GuidedSamples:
     """Guided samples: x ``[n, *shape]`` and log_density ``[n]``, nats, at logsnr_max by (★).
 
-    log_density is NaN where it was not tracked.
+    log_density is NaN where it was not tracked.  ``requested`` ``[n]``, nats, is the part of it
+    that guidance asked for: the integral of `DensityGuidance.requested_rate` along the path; 0
+    by the other methods.
     """
 
     x: Tensor
     log_density: Tensor
+    requested: Tensor
     nfe: int
     seeds: Sequence[int]
 
@@ -152,7 +190,7 @@ def sample_guided(
     model: ScoreModel,
     n: int = 256,
     steps: int = 64,
-    quantile: float = 0.5,
+    strength: float = 0.0,
     seed: int = 0,
     *,
     method: str = "guidance",
@@ -167,11 +205,11 @@ def sample_guided(
     posterior: Posterior | None = None,
     track: bool = True,
 ) -> GuidedSamples:
-    """Sample at a quantile q of the log-density, higher q for higher density.
+    """Sample at a ``strength`` z: above 0 denser than the PF-ODE, below 0 less dense.
 
     *guidance*: from the latent at the median norm, `DensityGuidance`, with noise ``stochasticity``
     in ``noise_window`` (two logSNRs; everywhere where none is given).  *prior*: the latent at the
-    quantile q of `rescale_latent`, then the PF-ODE.  *temperature*: from the median norm,
+    quantile Φ(z) of `rescale_latent`, then the PF-ODE.  *temperature*: from the median norm,
     `ScaledScore` with `constant_scale`.
 
     The stages without noise use ``solver``, those with noise Euler–Maruyama, whose error is of
@@ -183,34 +221,36 @@ def sample_guided(
     """
     schedule = model.schedule
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
-    process = _process(model, method, quantile, stochasticity, bound)
+    process = _process(model, method, strength, stochasticity, bound)
     x = model.sample_prior(Streams(seeds, "prior"))
-    x = rescale_latent(model, x, quantile if method == "prior" else 0.5)
+    x = rescale_latent(model, x, float(stats.norm.cdf(strength)) if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
     basis = None if posterior is None else posterior.basis
     numerics = Numerics(solver, divergence, probes, basis)
     estimator, noise = numerics.estimator(model, seeds), Streams(seeds, "guidance")
+    requested = torch.zeros_like(path.log_density)
     for stage, grid in _stages(process, schedule, noise_window, steps, noise_steps, posterior):
         noisy = not stage.is_deterministic()
+        requests = _Requests(estimator if track or noisy else NoDivergence(), stage)
         end = integrate(
-            stage, model, path.x, path.log_density, grid,
-            estimator if track or noisy else NoDivergence(), seeds,
+            stage, model, path.x, path.log_density, grid, requests, seeds,
             solver="euler" if noisy else solver, noise=noise if noisy else None,
         )  # fmt: skip
         path = replace(end, nfe=path.nfe + end.nfe)
+        requested = requested + requests.integral(requested, grid[-1])
     log_density = path.log_density if track else torch.full_like(path.log_density, math.nan)
-    return GuidedSamples(path.x, log_density, path.nfe, seeds)
+    return GuidedSamples(path.x, log_density, requested, path.nfe, seeds)
 
 
-def _process(model, method: str, quantile: float, stochasticity: float, bound: float) -> Process:
+def _process(model, method: str, strength: float, stochasticity: float, bound: float) -> Process:
     if method not in METHODS:
         raise ValueError(f"method: {method!r} found, allowed: {', '.join(METHODS)}")
     if stochasticity and method != "guidance":
         raise ValueError(f"stochasticity: {stochasticity} found, allowed with 'guidance' only")
     if method == "guidance":
-        return DensityGuidance(model.schedule, quantile, stochasticity, bound=bound)
+        return DensityGuidance(model.schedule, strength, stochasticity, bound=bound)
     if method == "temperature":
-        return ScaledScore(model.schedule, constant_scale(model.dimensions, quantile))
+        return ScaledScore(model.schedule, constant_scale(model.dimensions, strength))
     return ProbabilityFlow(model.schedule)
 
 

@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.guidance import (
     DensityGuidance,
+    GuidedSamples,
     ScaledScore,
     alignment_curve,
     bound_acts_below,
     sample_guided,
 )
 from cartoonists.density.posterior import Posterior
-from cartoonists.images.pictures import radial_power_spectrum
+from cartoonists.experiments.frechet import FeatureSpace
+from cartoonists.images.measures import set_table
+from cartoonists.images.pictures import codec_sizes, gradient_energy, radial_power_spectrum
 from cartoonists.models.checkpoints import ImageModel
-from cartoonists.models.classifier import Classifier
+from cartoonists.models.classifier import SURE, Classifier
 from cartoonists.paths.divergence import ExactDivergence
 from cartoonists.paths.processes import (
     ForwardSDE,
@@ -84,15 +86,16 @@ def path_errors(
 
 def closed_form_control(
     target: GaussianMixture,
-    quantiles: Sequence[float],
+    strengths: Sequence[float],
     bounds: Sequence[float],
     seeds: Sequence[int],
     steps: int,
 ) -> pd.DataFrame:
-    """True log-density reached by every control at every quantile, one row a sample.
+    """True log-density reached by every control at every strength, one row a sample.
 
-    ``log_density_nats`` is exact, ``tracked_log_density_nats`` is (★); guidance for each ``bound``
-    on η, whose quantile part acts where |σ s|² < ``bound_acts_below``.
+    ``log_density_nats`` is exact, ``tracked_log_density_nats`` is (★) and ``requested_nats`` the
+    part of it that was asked for (`GuidedSamples`); guidance for each ``bound`` on η, which acts
+    where |σ s|² < ``bound_acts_below``.
     """
     guided = [(f"guidance, bound {b:g}", {"bound": b}) for b in bounds]
     controls: list[tuple[str, dict[str, Any]]] = [
@@ -103,17 +106,18 @@ def closed_form_control(
     ]
     tables = []
     for name, options in controls:
-        for q in quantiles:
-            run = sample_guided(target, steps=steps, quantile=q, seeds=seeds, **options)
+        for strength in strengths:
+            run = sample_guided(target, steps=steps, strength=strength, seeds=seeds, **options)
             columns = {
                 "control": name,
-                "quantile": q,
+                "strength": strength,
                 "dimensions": target.dimensions,
                 "seed": list(seeds),
                 "log_density_nats": target.log_prob(run.x),
                 "tracked_log_density_nats": run.log_density,
+                "requested_nats": run.requested,
                 "bound_acts_below": bound_acts_below(
-                    target.dimensions, q, options.get("bound", float("inf"))
+                    target.dimensions, strength, options.get("bound", float("inf"))
                 ),
             }
             tables.append(pd.DataFrame(columns))
@@ -124,20 +128,29 @@ def closed_form_control(
 
 
 @dataclass(frozen=True)
-class ControlSettings:
-    """``n_compared`` of the seeds serve the controls that guidance is compared with.
+class NoiseWindow:
+    """Projected noise of ``scale`` φ̃ between two λ, in ``steps`` Euler–Maruyama steps."""
 
-    ``noise``: windows of λ in which projected noise of scale ``stochasticity`` acts, integrated in
-    ``noise_steps`` Euler–Maruyama steps.  Elsewhere the range of λ takes ``steps`` Heun steps.
-    ``flow``: the PF-ODE that measures all samples; ``width`` of the alignment's central difference.
+    logsnr: tuple[float, float]
+    scale: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class ControlSettings:
+    """``n_measured`` of the seeds have log-densities, ``n_compared`` serve the other controls.
+
+    ``noise``: windows by name, and the ``noise_strengths`` at which they act.  Without noise the
+    range of λ takes ``steps`` Heun steps.  ``flow``: the PF-ODE that measures all samples;
+    ``width`` of the alignment's central difference.
     """
 
-    quantiles: Sequence[float]
+    strengths: Sequence[float]
+    n_measured: int
     n_compared: int
     steps: int
-    stochasticity: float
-    noise_steps: int
-    noise: Mapping[str, Sequence[float]]
+    noise_strengths: Sequence[float]
+    noise: Mapping[str, NoiseWindow]
     bound: float
     width: float
     flow: FlowSettings
@@ -150,41 +163,43 @@ def model_control(
     posterior: Posterior | None = None,
     classifier: Classifier | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """PF-ODE log-density reached by every control, one row a sample; and the guided images.
+    """Log-density reached by every control, one row a sample; and the guided images of all seeds.
 
-    Columns: ``control``, ``quantile``, ``seed``, ``log_density_nats``, ``error_nats``; for
-    guidance with noise also ``feature_distance`` (classifier features) and ``low_frequency_share``
-    (power of the change below `LOW_FREQUENCY`), both against the noiseless sample of the same seed
-    and quantile.  The other controls are run at the outer quantiles; at ½ all are the same sample.
-    Images uint8 ``[len(quantiles), n, c, h, w]``, guidance alone, the quantiles rising.
+    Columns: ``control``, ``strength``, ``seed``, ``log_density_nats`` and ``error_nats`` by the
+    PF-ODE; for guidance ``tracked_log_density_nats`` by (★) and the ``requested_nats`` in it
+    (`GuidedSamples`); for guidance with noise ``feature_distance`` (classifier features) and
+    ``low_frequency_share`` (power of the change below `LOW_FREQUENCY`), both against the noiseless
+    sample of the same seed and strength.  The other controls are run at the outer strengths; at 0
+    all are the same sample.
+    Images uint8 ``[len(strengths), n, c, h, w]``, guidance alone, the strengths rising.
     """
     rows = _Measured(model, settings, posterior, classifier)
-    quantiles = sorted(settings.quantiles)
+    strengths = sorted(settings.strengths)
     common: dict[str, Any] = {
-        "solver": "heun",
-        "bound": settings.bound,
-        "posterior": posterior,
-        "track": False,
-    }
-    for q in quantiles:
-        run = sample_guided(model, steps=settings.steps, quantile=q, seeds=seeds, **common)
-        rows.add("guidance", q, run.x, seeds)
-    few = list(seeds)[: settings.n_compared]
+        "steps": settings.steps, "bound": settings.bound, "posterior": posterior
+    }  # fmt: skip
+    measured, others = list(seeds)[: settings.n_measured], list(seeds)[settings.n_measured :]
+    images = []
+    for strength in strengths:
+        run = sample_guided(model, strength=strength, seeds=measured, **common)
+        found = [rows.add("guidance", strength, run, measured)]
+        if others:
+            more = sample_guided(model, strength=strength, seeds=others, track=False, **common)
+            found.append(model.finish(more.x).numpy())
+        images.append(np.concatenate(found))
+    few, common["track"] = measured[: settings.n_compared], False
     for method in ("prior", "temperature"):
-        for q in quantiles:
-            if q in (quantiles[0], quantiles[-1]):
-                options = common | {"method": method}
-                run = sample_guided(model, steps=settings.steps, quantile=q, seeds=few, **options)
-                rows.add(method, q, run.x, few)
-    for name, (start, stop) in settings.noise.items():
-        for q in (quantiles[0], quantiles[len(quantiles) // 2], quantiles[-1]):
+        for strength in (strengths[0], strengths[-1]):
+            run = sample_guided(model, strength=strength, seeds=few, method=method, **common)
+            rows.add(method, strength, run, few)
+    for name, window in settings.noise.items():
+        for strength in settings.noise_strengths:
             run = sample_guided(
-                model, steps=settings.steps, quantile=q, seeds=few, noise_window=(start, stop),
-                stochasticity=settings.stochasticity, noise_steps=settings.noise_steps, **common,
+                model, strength=strength, seeds=few, noise_window=window.logsnr,
+                stochasticity=window.scale, noise_steps=window.steps, **common,
             )  # fmt: skip
-            rows.add(f"guidance, {name} noise", q, run.x, few, against=("guidance", q))
-    shown = np.stack([rows.images["guidance", q] for q in quantiles])
-    return pd.concat(rows.tables, ignore_index=True), shown
+            rows.add(f"guidance, {name} noise", strength, run, few, against=("guidance", strength))
+    return pd.concat(rows.tables, ignore_index=True), np.stack(images)
 
 
 class _Measured:
@@ -196,20 +211,27 @@ class _Measured:
         self.tables: list[pd.DataFrame] = []
         self.images: dict[tuple[str, float], np.ndarray] = {}
 
-    def add(self, control: str, quantile: float, x: Tensor, seeds, against=None) -> None:
-        flow = flow_log_density(self.model, x, seeds, self.settings.flow, self.posterior)
-        images = self.images[control, quantile] = self.model.finish(x).numpy()
+    def add(
+        self, control: str, strength: float, run: GuidedSamples, seeds, against=None
+    ) -> np.ndarray:
+        """The images, once their log-densities are in the tables."""
+        flow = flow_log_density(self.model, run.x, seeds, self.settings.flow, self.posterior)
+        images = self.images[control, strength] = self.model.finish(run.x).numpy()
         columns = {
             "control": control,
-            "quantile": quantile,
+            "strength": strength,
             "dimensions": self.model.dimensions,
             "seed": list(seeds),
             "log_density_nats": flow.log_density,
             "error_nats": flow.error,
         }
+        if control == "guidance":
+            columns["tracked_log_density_nats"] = run.log_density
+            columns["requested_nats"] = run.requested
         if against is not None:
             columns |= self._change(images, self.images[against][: len(images)])
         self.tables.append(pd.DataFrame(columns))
+        return images
 
     def _change(self, images: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
         share = low_frequency_share(images.astype(float) - reference.astype(float))
@@ -218,6 +240,45 @@ class _Measured:
             difference = self.classifier.features(images) - self.classifier.features(reference)
             columns["feature_distance"] = np.linalg.norm(difference, axis=1)
         return columns
+
+
+def guided_measures(
+    images: np.ndarray,
+    strengths: Sequence[float],
+    seeds: Sequence[int],
+    classifier: Classifier | None = None,
+) -> pd.DataFrame:
+    """Detail, file size and recognisability of guided images ``[k, n, c, h, w]``, a row an image.
+
+    Columns: ``strength``, ``seed``, ``gradient_energy`` (grey levels a pixel), ``png_bytes``, and
+    with a classifier ``surely_classified``, whether its top probability is `SURE` or more.
+    """
+    tables = []
+    for strength, part in zip(strengths, images, strict=True):
+        columns = {"strength": strength, "seed": list(seeds)}
+        columns["gradient_energy"] = gradient_energy(part)
+        columns["png_bytes"] = codec_sizes(part, ["png"])["png"]
+        if classifier is not None:
+            columns["surely_classified"] = classifier.probabilities(part).max(axis=1) >= SURE
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def guided_sets(
+    images: np.ndarray,
+    strengths: Sequence[float],
+    real: np.ndarray,
+    space: FeatureSpace,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """`set_table` of guided images ``[k, n, c, h, w]`` by ``strength``, ratios to strength 0."""
+    order = sorted(range(len(strengths)), key=lambda i: strengths[i] != 0)
+    features = np.stack([space.features(images[i]) for i in order])
+    data = space.features(real) if len(real) else np.empty((0, space.dimensions))
+    others = [strengths[i] for i in order[1:]]
+    table = set_table(features, others, data, confidence, space.metric)
+    guided = table[table["sample"] != "data"].rename(columns={"switch_logsnr": "strength"})
+    return guided.fillna({"strength": 0.0}).drop(columns="sample")
 
 
 def low_frequency_share(change: np.ndarray) -> np.ndarray:

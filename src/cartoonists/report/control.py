@@ -19,8 +19,8 @@ from cartoonists.report.plots import (
     panels,
     with_bars,
 )
-from cartoonists.statistics.claims import Bootstrap
-from cartoonists.statistics.estimates import correlation
+from cartoonists.statistics.claims import Bootstrap, Interval
+from cartoonists.statistics.estimates import correlation, share
 
 
 def path_convergence(table: pd.DataFrame) -> Figure:
@@ -44,7 +44,7 @@ def path_convergence(table: pd.DataFrame) -> Figure:
 
 
 def control_curves(tables: Tables) -> Figure:
-    """Log-density reached against the quantile: mean and 95% bootstrap interval a control.
+    """Log-density reached against the strength: mean and 95% bootstrap interval a control.
 
     Values of image models beyond the tolerance of `statistics.trust` are not drawn, but counted.
     """
@@ -55,7 +55,7 @@ def control_curves(tables: Tables) -> Figure:
         per_dim = table.assign(value=table["log_density_nats"] / table["dimensions"])
         sns.lineplot(
             per_dim,
-            x="quantile",
+            x="strength",
             y="value",
             hue="control",
             style="control",
@@ -67,10 +67,60 @@ def control_curves(tables: Tables) -> Figure:
             ax=axis,
             legend=axis is axes[0],
         )
-        axis.set_xlabel("quantile q")
+        axis.set_xlabel("strength z")
         axis.set_ylabel("log-density reached [nats/dim]" if axis is axes[0] else "")
     legend_above(figure, axes[0], 3)
     return figure
+
+
+def control_detail(measures: Tables, sets: Tables) -> Figure:
+    """Detail, distance to the data and recognisability at each strength, a column a model.
+
+    ``measures`` and ``sets`` are the tables of `experiments.control.guided_measures` and
+    `guided_sets`.  Above the ratio to strength 0 of the same seed, median and 95% band; then the
+    Fréchet distance as a ratio with its jackknife interval; below the share of images that the
+    classifier is sure of, with Wilson's.  What a model has no data or classifier for says so.
+    """
+    figure, axes = panels(measures, 3, height=1.8, sharex="col")
+    for column, table, found in zip(axes.T, measures.values(), sets.values(), strict=True):
+        for name, label in (("gradient_energy", "gradient energy"), ("png_bytes", "PNG bytes")):
+            values = table.pivot(index="seed", columns="strength", values=name)
+            ratios = values.div(values[0.0], axis=0)
+            median_band(column[0], ratios.columns, ratios.to_numpy(), marker="o", label=label)
+        _distances(column[1], found[found["measure"].str.contains("frechet|FID")])
+        _sure(column[2], table)
+        for axis in column[:2]:
+            axis.axhline(1, color="0.5", linewidth=0.8, linestyle=":")
+        column[2].set_xlabel("strength z")
+    axes[0, 0].set_ylabel("to strength 0\n[ratio]")
+    axes[1, 0].set_ylabel("Fréchet distance\nto strength 0 [ratio]")
+    axes[2, 0].set_ylabel("surely classified\n[share of images]")
+    axes[0, 0].legend(fontsize="x-small")
+    return figure
+
+
+def _distances(axis: Axes, found: pd.DataFrame) -> None:
+    if found.empty:
+        _missing(axis, "too few real images")
+        return
+    found = found.sort_values("strength")
+    ends = zip(found["ratio"], found["ratio_ci_low"], found["ratio_ci_high"], strict=True)
+    with_bars(axis, found["strength"], [Interval(*end) for end in ends], marker="o", color="0.2")
+
+
+def _sure(axis: Axes, table: pd.DataFrame) -> None:
+    if "surely_classified" not in table:
+        _missing(axis, "no classifier")
+        return
+    sure = table["surely_classified"].groupby(table["strength"])
+    found = [share(part).interval(Bootstrap()) for _, part in sure]
+    with_bars(axis, sorted(sure.groups), found, marker="o", color="0.2")
+    axis.set_ylim(0, 1.02)
+
+
+def _missing(axis: Axes, why: str) -> None:
+    axis.text(0.5, 0.5, why, ha="center", va="center", transform=axis.transAxes)
+    axis.set_yticks([])
 
 
 def alignment_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
@@ -101,18 +151,18 @@ def alignment_curves(tables: Tables, bootstrap: Bootstrap) -> Figure:
     return figure
 
 
-def control_rows(images: np.ndarray, quantiles: Sequence[float], shown: int = 6) -> Figure:
-    """A row a seed, from low to high density; images uint8 ``[q, n, c, h, w]``."""
+def control_rows(images: np.ndarray, strengths: Sequence[float], shown: int = 6) -> Figure:
+    """A row a seed, from low to high density; images uint8 ``[k, n, c, h, w]``."""
     shown = min(shown, images.shape[1])
     figure, axes = plt.subplots(
         shown,
-        len(quantiles),
-        figsize=(0.9 * len(quantiles), 0.9 * shown + 0.3),
+        len(strengths),
+        figsize=(0.9 * len(strengths), 0.9 * shown + 0.3),
         squeeze=False,
         layout="constrained",
     )
-    for j, q in enumerate(quantiles):
-        axes[0, j].set_title(f"q = {q:g}")
+    for j, strength in enumerate(strengths):
+        axes[0, j].set_title(f"z = {strength:g}")
         for i in range(shown):
             _draw(axes[i, j], images[j, i])
     return figure

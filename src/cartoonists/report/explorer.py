@@ -1,4 +1,4 @@
-"""The explorer: one web page on which the samples follow the switch point and the quantile.
+"""The explorer: one web page on which the samples follow the switch point and the strength.
 
 The page is made from tables and images that experiments left, holds all that it shows (Bokeh's
 JavaScript too), and asks no other address for anything.
@@ -63,17 +63,17 @@ def high_density_sweep(arrays: Mapping[str, np.ndarray], table: pd.DataFrame) ->
 
 
 def guidance_sweep(arrays: Mapping[str, np.ndarray], table: pd.DataFrame) -> Sweep:
-    """Samples of density guidance by quantile, rising; the reference is the middle one.
+    """Samples of density guidance by strength, rising; the reference is strength 0.
 
-    ``arrays`` holds ``images [q, n, c, h, w]`` and ``quantiles``; ``table`` is control.csv.
+    ``arrays`` holds ``images [k, n, c, h, w]`` and ``strengths``; ``table`` is control.csv.
     """
-    quantiles = [round(float(q), 6) for q in arrays["quantiles"]]
+    strengths = [round(float(z), 6) for z in arrays["strengths"]]
     guided = table[table["control"] == "guidance"]
-    keyed = _per_dim(guided.assign(setting=guided["quantile"].round(6)))
+    keyed = _per_dim(guided.assign(setting=guided["strength"].round(6)))
     seeds = guided["seed"].unique()[: arrays["images"].shape[1]]
-    names = [f"q = {q:g}" for q in quantiles]
-    middle = len(quantiles) // 2
-    return _sweep("Quantile", names, middle, seeds, arrays["images"], keyed, quantiles)
+    names = [f"z = {z:g}" for z in strengths]
+    plain = strengths.index(0.0)
+    return _sweep("Strength", names, plain, seeds, arrays["images"], keyed, strengths)
 
 
 def _per_dim(table: pd.DataFrame) -> pd.Series:

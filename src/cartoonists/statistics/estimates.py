@@ -80,6 +80,26 @@ def mean_share(shares: Iterable[float]) -> Estimate:
     return Estimate(len(values), "Wilson, for units between 0 and 1", interval)
 
 
+def share_gap(hits: Iterable[bool], others: Iterable[bool]) -> Estimate:
+    """Share of units in ``hits`` minus that in ``others``, units paired (Agresti & Min, 2005).
+
+    With b units in ``hits`` alone and c in ``others`` alone, and half a unit added to each of the
+    four cells: ``Δ = (b - c)/(n + 2)``, its variance ``((b + c + 1)/(n + 2) - Δ²)/(n + 2)``.  The
+    interval has a width where no unit differs.
+    """
+    pair = np.stack([np.asarray(list(column), dtype=bool) for column in (hits, others)])
+    b, c = (int((pair[i] & ~pair[1 - i]).sum()) for i in (0, 1))
+    n = pair.shape[1]
+
+    def interval(level: Bootstrap) -> Interval:
+        gap = (b - c) / (n + 2)
+        error = math.sqrt(((b + c + 1) / (n + 2) - gap**2) / (n + 2))
+        half = float(stats.norm.ppf(0.5 + level.confidence / 2)) * error
+        return Interval((b - c) / n, max(gap - half, -1.0), min(gap + half, 1.0))
+
+    return Estimate(n, "Agresti–Min", interval)
+
+
 def mean(values: Iterable[float]) -> Estimate:
     """Mean of a value a unit, with Student's interval."""
     found = np.asarray(list(values), dtype=np.float64)
