@@ -69,12 +69,15 @@ class Browser:
         return answer["result"].get("value")
 
     def open(self, page: Path, ready: str) -> None:
-        self.call("Page.navigate", url=page.as_uri())
+        self.open_address(page.as_uri(), ready)
+
+    def open_address(self, address: str, ready: str) -> None:
+        self.call("Page.navigate", url=address)
         for _ in range(300):
             if self.value(f"document.body !== null && Boolean({ready})"):
                 return
             time.sleep(0.1)
-        raise TimeoutError(f"{page.name} is not ready: {self.complaints()}")
+        raise TimeoutError(f"{address} is not ready: {self.complaints()}")
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):

@@ -31,6 +31,14 @@ def code_hash(source: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def files_hash(folder: str | Path) -> str:
+    """Hash (16 hexadecimal digits) of the files in a folder of this clone, names and content."""
+    digest = hashlib.sha256()
+    for path in sorted((CLONE / folder).iterdir()):
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _tree(path: Path) -> ast.Module:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":

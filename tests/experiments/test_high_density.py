@@ -11,6 +11,8 @@ from cartoonists.density.sampling import follow_high_density
 from cartoonists.experiments.high_density import (
     BoundSettings,
     collect_images,
+    collect_paths,
+    denoised_path,
     high_density_pairs,
     on_grid,
     pair_bounds,
@@ -18,7 +20,7 @@ from cartoonists.experiments.high_density import (
 )
 from cartoonists.experiments.noise import equal_noise
 from cartoonists.paths.numerics import Numerics
-from cartoonists.paths.schedules import VP
+from cartoonists.paths.schedules import VP, uniform_grid
 from cartoonists.paths.scores import Gaussian
 from cartoonists.statistics.summaries import bound_gains, gains
 
@@ -49,6 +51,25 @@ def test_every_branch_starts_on_the_base_path():
         )  # fmt: skip
         torch.testing.assert_close(end, fine.x, atol=2e-3, rtol=0)
     assert (pairs.high_density[0] - pairs.high_density[1]).abs().max() > 0.1
+
+
+def test_the_denoised_path_is_the_base_path_at_every_noise_level():
+    model, target = gaussian_images()
+    points = {}
+    run = track_reverse_sde(
+        model, seeds=[3, 8], grid=uniform_grid(-10.0, 10.0, 10),
+        callback=lambda logsnr, x, log_density: points.__setitem__(logsnr, (x, log_density)),
+    )  # fmt: skip
+    path = denoised_path(model, [3, 8], 10)
+    np.testing.assert_array_equal(path["path_log_density"][:, -1], run.log_density)
+    np.testing.assert_array_equal(path["path_error"][:, -1], run.error)
+    assert path["path_error"][:, 0].tolist() == [0, 0]
+    assert path["path_logsnr"][1:].tolist() == list(points)
+    for k, (logsnr, (x, log_density)) in enumerate(points.items(), start=1):
+        np.testing.assert_array_equal(path["path_log_density"][:, k], log_density)
+        picture = model.picture(target.denoise(x, logsnr)).numpy().astype(int)
+        assert np.abs(path["path_images"][:, k] - picture).max() <= 1  # float32 and rounding
+    assert collect_paths([{}, path, {}]).keys() == path.keys() and collect_paths([{}]) == {}
 
 
 def at_equal_noise(target, pairs):

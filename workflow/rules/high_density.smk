@@ -25,6 +25,7 @@ use rule job from high_density_chunk as high_density_chunk with:
         base_steps=config["likelihood"]["estimators"]["sde_steps"],
         settings={key: HIGH_DENSITY[key] for key in ("switch_logsnr", "steps", "flow", "bounds")},
         first_seed=config["seed"],
+        shown=HIGH_DENSITY["n_shown"],
 
 
 use rule job from concatenate as high_density_table with:

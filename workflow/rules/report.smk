@@ -75,12 +75,26 @@ use rule job from explorer as explorer with:
     input:
         expand("results/{name}/high_density{end}", name=PICTURED, end=[".csv", "_images.npz"]),
         expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),
-        template=os.path.join(CLONE, "src", "cartoonists", "report", "explorer.html"),
+        expand("results/{name}/compression.csv", name=PICTURED),
+        expand("results/{name}/blur.csv", name=BLURRED),
     output:
         "results/explorer.html",
     params:
-        models=list(PICTURED),
+        web=files_hash("src/cartoonists/report/web"),
+        models=PICTURED,
         guided=list(IN_DEPTH),
+        blurred=BLURRED,
+        anchors=config["high_density"]["n_shown"],
+        data_dir=config["data_dir"],
+        # what makes one of the samples again, as the rules above made it
+        high_density={
+            "base_steps": config["likelihood"]["estimators"]["sde_steps"],
+            **{key: config["high_density"][key] for key in ("steps", "flow")},
+        },
+        guidance={
+            **{key: config["control"][key] for key in ("steps", "bound")},
+            "flow": config["high_density"]["flow"],
+        },
 
 
 use rule job from resolved_config as resolved_config with:

@@ -4,6 +4,7 @@ import pandas as pd
 from cartoonists.density.flow import FlowSettings
 from cartoonists.experiments.high_density import (
     BoundSettings,
+    denoised_path,
     high_density_pairs,
     pair_bounds,
     pair_log_densities,
@@ -56,4 +57,6 @@ with job(snakemake) as record:
         "switch_logsnr": np.array(pairs.switch_logsnr),
         "images": images,
     }
+    if shown := [seed for seed in pairs.seeds if seed < params.first_seed + params.shown]:
+        arrays |= denoised_path(model, shown, params.base_steps, stein)
     write_arrays(snakemake.output.images, arrays, record)

@@ -4,14 +4,15 @@ from pathlib import Path
 import numpy as np
 
 from cartoonists.experiments.frechet import best_space
-from cartoonists.experiments.high_density import collect_images
+from cartoonists.experiments.high_density import collect_images, collect_paths
 from cartoonists.files.artifacts import job, read_arrays, write_arrays, write_table
 from cartoonists.images.measures import set_table, spectrum_table
 from cartoonists.images.own_data import held_out_images
 
 with job(snakemake) as record:
     params = snakemake.params
-    found = collect_images([read_arrays(n)[0] for n in snakemake.input.images], params.n)
+    parts = [read_arrays(name)[0] for name in snakemake.input.images]
+    found = collect_images(parts, params.n)
     switches, images = found["switch_logsnr"], found["images"]
     inception = [json.loads(Path(name).read_text()) for name in snakemake.input.inception]
     weights = [(Path(file["path"]), file["sha256"]) for file in inception]
@@ -24,4 +25,4 @@ with job(snakemake) as record:
     write_table(snakemake.output.sets, sets, record | {"feature_space": space.described()})
     write_table(snakemake.output.spectra, spectrum_table(images, switches), record)
     shown = found | {"images": images[:, : params.shown], "seeds": found["seeds"][: params.shown]}
-    write_arrays(snakemake.output.images, shown, record)
+    write_arrays(snakemake.output.images, shown | collect_paths(parts), record)

@@ -8,16 +8,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from cartoonists.density.ancestral import AncestralKernel
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.likelihood import bits_per_dim, elbo
 from cartoonists.density.posterior import Posterior
 from cartoonists.density.sampling import follow_high_density, split_steps
+from cartoonists.density.stein import needed_posterior
 from cartoonists.density.tracking import reverse_sde_path
 from cartoonists.experiments.noise import with_noise
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import uniform_grid
 from cartoonists.paths.scores import ScoreModel
+from cartoonists.paths.solvers import Halving
 from cartoonists.paths.streams import Streams
 
 
@@ -102,6 +105,42 @@ def high_density_pairs(
         for switch in switches
     ]  # fmt: skip
     return HighDensityPairs(seeds, switches, base.x, base.log_density, torch.stack(ends))
+
+
+def denoised_path(
+    model: ImageModel, seeds: Sequence[int], steps: int, posterior: Posterior | None = None
+) -> dict[str, np.ndarray]:
+    """The base path of `high_density_pairs` of these seeds, as it is seen at every λ of its grid.
+
+    Arrays to store: ``path_logsnr`` ``[k]``; ``path_seeds`` ``[n]``; ``path_images``
+    ``[n, k, c, h, w]``, x̂_0 in grey levels; ``path_log_density`` ``[n, k]``, the tracked
+    log p_λ(x_λ) in nats, and ``path_error``, its step-halving error.  One network evaluation a λ,
+    those of the chain itself.  Raises NonFiniteScore.
+    """
+    schedule = model.schedule
+    grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps)
+    kernel = AncestralKernel(model, needed_posterior(model, posterior, "diagonal"), "diagonal")
+    noise = Streams(seeds, "path")
+    x = model.sample_prior(Streams(seeds, "prior"))
+    z, log_density = kernel.basis.coordinates(x), model.prior_log_prob(x)
+    halving = Halving(log_density)
+    images, densities, errors = [], [], []
+    for noisier, cleaner in zip(grid, [*grid[1:], None], strict=True):
+        at = kernel.look(z, noisier, seeds)
+        images.append(model.picture(kernel.basis.vector(at.denoised)).numpy())
+        densities.append(log_density.numpy())
+        errors.append(halving.error(log_density).numpy())
+        if cleaner is not None:
+            z, change = kernel.draw(at, cleaner, noise, track=True)
+            log_density = log_density + change
+            halving.add(at, change, lambda since, z=z, to=cleaner: kernel.log_ratio(since, z, to))
+    return {
+        "path_seeds": np.array(seeds, dtype=int),
+        "path_logsnr": np.array(grid),
+        "path_images": np.stack(images, axis=1),
+        "path_log_density": np.stack(densities, axis=1),
+        "path_error": np.stack(errors, axis=1),
+    }
 
 
 def pair_log_densities(
@@ -221,3 +260,13 @@ def collect_images(parts: Sequence[Mapping[str, np.ndarray]], n: int) -> dict[st
         "switch_logsnr": parts[0]["switch_logsnr"],
         "images": np.concatenate([part["images"] for part in parts], axis=1)[:, kept],
     }
+
+
+def collect_paths(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of `denoised_path` from those chunks that hold any; empty where none does."""
+    parts = [part for part in parts if "path_seeds" in part]
+    if not parts:
+        return {}
+    names = ("path_seeds", "path_images", "path_log_density", "path_error")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return joined | {"path_logsnr": parts[0]["path_logsnr"]}
