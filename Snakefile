@@ -8,7 +8,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 CLONE = str(workflow.current_basedir)  # also where this is another workflow's module
 if not os.path.isdir(CLONE):
-    sys.exit(f"{CLONE}: no local clone; at an address, name workflow/Snakefile (docs/how-to/module.md)")
+    sys.exit(
+        f"{CLONE}: no local clone; at an address, name workflow/Snakefile (docs/how-to/module.md)"
+    )
 if prefix := workflow.modifier.path_modifier.prefix:
     sys.exit(f"prefix: {prefix!r} found, allowed: none (docs/how-to/module.md)")
 

@@ -1,22 +1,40 @@
-"""A wheel outside the clone has the bundled files, or says in one line what is missing."""
+"""A wheel, alone with what it depends on, does what the README shows, without the clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-import numpy
 import pytest
+import tiny_models
+from packaging.requirements import Requirement
 
 CLONE = Path(__file__).resolve().parents[2]
-PACKAGES = Path(numpy.__file__).parents[1]
-OTHERS = ("cartoonists", "__editable__")
+PROJECT = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
+
+
+def needed(requirements: Iterable[str]) -> dict[str, Distribution]:
+    """The packages that these requirements bring, without those of any extra."""
+    found: dict[str, Distribution] = {}
+    pending = list(map(Requirement, requirements))
+    while pending:
+        requirement = pending.pop()
+        if requirement.name in found:
+            continue
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            found[requirement.name] = distribution(requirement.name)
+            pending += map(Requirement, found[requirement.name].requires or [])
+    return found
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """A folder with the wheel installed, and with this environment's other packages."""
+    """A folder with the wheel installed, and of this environment what it depends on."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
@@ -32,16 +50,18 @@ def installed(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr[-2000:]
     shutil.rmtree(source)
     (site,) = (folder / "prefix").rglob("site-packages")
-    for entry in PACKAGES.iterdir():
-        if not entry.name.startswith(OTHERS) and not (site / entry.name).exists():
-            (site / entry.name).symlink_to(entry)
+    for package in needed(PROJECT["dependencies"]).values():
+        for name in {file.parts[0] for file in package.files or [] if file.parts[0] != ".."}:
+            if not (site / name).exists():
+                (site / name).symlink_to(package.locate_file(name))
     return site
 
 
-def run(site: Path, code: str) -> str:
+def run(site: Path, *arguments: str) -> str:
+    """What Python says with the packages of this folder alone."""
     environment = {k: v for k, v in os.environ.items() if k != "CARTOONISTS_RESOURCES"}
     environment["PYTHONPATH"] = str(site)
-    command = [sys.executable, "-S", "-c", code]
+    command = [sys.executable, "-S", *(arguments if arguments[1:] else ["-c", *arguments])]
     done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
@@ -59,9 +79,30 @@ print(len(resources.registry()))
     assert int(run(installed, code)) == len(rows) - 1 > 10
 
 
-def test_a_bundled_model_is_loaded_by_its_name(installed):
-    code = "from cartoonists import load_model; print(load_model('fashion-mnist/quality').shape)"
-    assert run(installed, code) == "(1, 28, 28)"
+@pytest.mark.parametrize("name", ["fashion-mnist/likelihood", "my-ddpm"])
+def test_the_example_of_the_readme_runs(installed, tmp_path, name):
+    if name == "my-ddpm":
+        name = str(tmp_path / name)
+        tiny_models.save_diffusers(tmp_path / "my-ddpm", tiny_models.tiny_unet(sample_size=32))
+    (code,) = re.findall(r"^```python\n(.*?)^```", (CLONE / "README.md").read_text(), re.M | re.S)
+    small = {'"my-ddpm"': repr(name), "n=8": "n=2", "steps=64": "steps=8", "steps=16": "steps=4"}
+    for long, short in small.items():
+        assert long in code
+        code = code.replace(long, short)
+    said = run(installed, "import sys\n" + code + "print('torchvision' in sys.modules)")
+    assert "network evaluations a sample" in said and said.endswith("False")
+
+
+def test_the_command_scores_images_with_a_bundled_model(installed, tmp_path):
+    (command,) = [p for p in installed.parents[2].rglob("bin/cartoonists") if p.is_file()]
+    arguments = ["score", "fashion-mnist/likelihood", "fashion-mnist", "--limit", "1"]
+    table = tmp_path / "scores.csv"
+    run(installed, str(command), *arguments, "--steps", "4", "--out", str(table))
+    assert len(table.read_text().splitlines()) == 2
+
+
+def test_the_wheel_says_that_it_is_typed(installed):
+    assert (installed / "cartoonists" / "py.typed").is_file()
 
 
 def test_without_the_files_one_line_says_what_is_missing(installed):
