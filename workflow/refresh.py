@@ -5,7 +5,7 @@ Run by `make results`, after `make figures`.
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from cartoonists.report.high_density import low_to_high
 from cartoonists.report.plots import save, use_style
 from cartoonists.report.register import Register
 from cartoonists.report.scoreboard import register_page
-from cartoonists.report.showing import brief, counts
+from cartoonists.report.showing import brief, counts, verdict
 
 CLONE = Path(__file__).resolve().parents[1]
 PICTURE = Path("docs/images/low_to_high.png")
@@ -37,6 +37,18 @@ def scores(board: pd.DataFrame, models: Sequence[str], page: str) -> str:
     """How many claims have which verdict, and a line a number; ``page`` as of `brief`."""
     run = f"Models of this run: {', '.join(models) or 'none, closed forms only'}."
     return f"\n{counts(board)}\n\n{run}\n\n{brief(board, page)}\n"
+
+
+def filled(text: str, board: pd.DataFrame) -> str:
+    """``text`` with verdict and numbers of a claim between its markers.  ValueError if unknown."""
+    lines = {line["id"]: line for line in board.fillna("").to_dict("records")}
+
+    def answered(match: re.Match) -> str:
+        if match[2] not in lines:
+            raise ValueError(f"claim {match[2]!r} in a marker, allowed: {', '.join(lines)}")
+        return f"{match[1]}{verdict(lines[match[2]])}{match[3]}"
+
+    return re.sub(r"(<!-- claim ([\w-]+) -->).*?(<!-- /claim -->)", answered, text)
 
 
 def cost(benchmarks: Path) -> str:
@@ -60,9 +72,11 @@ def pictured(results: Path) -> dict:
     return found
 
 
-def rewrite(page: Path, contents: Mapping[str, str]) -> None:
-    """Each content between the markers of its name in a page."""
-    text = page.read_text(encoding="utf-8")
+def rewrite(
+    page: Path, contents: Mapping[str, str], more: Callable[[str], str] = lambda text: text
+) -> None:
+    """Each content between the markers of its name in a page, and what ``more`` does to it."""
+    text = more(page.read_text(encoding="utf-8"))
     for name, content in contents.items():
         text = between(text, name, content)
     with atomic(page) as temporary:
@@ -83,6 +97,9 @@ def refresh(clone: Path) -> None:
     for page, link in BOARDS.items():
         rewrite(clone / page, {"claims": scores(board, models, link)})
     rewrite(clone / "README.md", {"cost": cost(results / "benchmarks")})
+    report = clone / "docs" / "reproducibility.md"
+    both = {"counts": f"\n{counts(board)}\n", "cost": cost(results / "benchmarks")}
+    rewrite(report, both, lambda text: filled(text, board))
     if pictures := pictured(results):
         use_style()
         save(low_to_high(pictures), [clone / PICTURE], {"made from": "high_density.csv"})

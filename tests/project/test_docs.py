@@ -179,5 +179,9 @@ def test_the_readme_is_refreshed_between_its_markers(tmp_path):
     once = refresh.between(text, "claims", table)
     assert table in once and refresh.between(once, "claims", table) == once
     assert once.partition("<!-- claims -->")[0] == text.partition("<!-- claims -->")[0]
+    marked = "a <!-- claim a-claim -->old<!-- /claim --> b"
+    assert "-->✔ holds: <!--" in refresh.filled(marked, board)
+    with pytest.raises(ValueError, match="claim 'other' in a marker"):
+        refresh.filled(marked.replace("a-claim", "other"), board)
     with pytest.raises(ValueError, match="markers of 'none' missing"):
         refresh.between(text, "none", "")

@@ -25,6 +25,7 @@ STORED = CLONE / "docs" / "results"
 sys.path.insert(0, str(CLONE / "workflow"))
 
 import reference_run  # noqa: E402  (after the path above)
+import refresh  # noqa: E402
 from register import read_register  # noqa: E402
 
 REGISTER = Register.of(read_register())
@@ -98,6 +99,8 @@ def test_what_is_stored_is_one_run_and_the_pages_say_the_same():
     for name, link in (("README.md", "docs/claims.md"), ("docs/index.md", "claims.md")):
         text = (CLONE / name).read_text()
         assert counts(board) in text and brief(board, link) in text, name
+    report = (CLONE / "docs" / "reproducibility.md").read_text()
+    assert refresh.filled(report, board) == report
     for link in re.findall(r"\]\(((?:figures|notebooks)/[^)]+)\)", page):
         assert (STORED / link).is_file(), link
     files = [path for path in STORED.rglob("*") if path.is_file()]

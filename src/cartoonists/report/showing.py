@@ -84,6 +84,11 @@ def html(board: pd.DataFrame, link: Link) -> str:
     )
 
 
+def verdict(line: Line) -> str:
+    """The verdict on a claim and the numbers of one row that decide it, for a cell of a table."""
+    return f"{_verdict(line)}: {_shortly(line)}".replace("|", "\\|")
+
+
 def said(line: Line) -> str:
     """What decides, or the cause; of what no rule decides, the numbers that stand beside it."""
     if line["verdict"] == HOLDS:
