@@ -29,7 +29,7 @@ from figures import figure, figures, shown_table
 from plan import environment, kind, stems, topics, use_clone, use_python_of_path
 from register import absent, read_register
 from revision import files_hash
-from validation import has_classifier, planned
+from validation import bundled_model, has_classifier, planned
 
 MODELS, LEFT_OUT = planned(config)  # LEFT_OUT: topics that cannot take a model, with the reason
 UNFIT = {(row["topic"], row["model"]) for row in LEFT_OUT}

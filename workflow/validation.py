@@ -95,6 +95,17 @@ def planned(config: Any) -> tuple[dict[str, dict[str, str]], list[dict[str, str]
         sys.exit(f"config error: {error}")
 
 
+def bundled_model(config: dict, name: str) -> dict[str, Any]:
+    """A bundled model that a topic runs beside those of the run, as `planned` gives them.
+
+    Exits with one line on stderr where it cannot be had.
+    """
+    try:
+        return _model(name, config | {"models": {name: {"source": "bundled"}}})
+    except ConfigError as error:
+        sys.exit(f"config error: {error}")
+
+
 def _described(config: dict) -> dict[str, Any]:
     """What each model on this machine is.  Raises ConfigError where that cannot be understood."""
     found = {}
@@ -271,6 +282,14 @@ def _contradictions(config: dict) -> Iterator[str]:
         if name.split("/")[0] in RESERVED:
             yield f"models.{name}: found, allowed: a data set name not in {', '.join(RESERVED)}"
         yield from _model_contradictions(f"models.{name}", model)
+    yield from _medical_contradictions(config)
+
+
+def _medical_contradictions(config: dict) -> Iterator[str]:
+    medical = config["compression"]["medical"]
+    if medical and not _bundled(f"models/{medical['model']}.safetensors").is_file():
+        allowed = "null, or the name of a bundled model"
+        yield f"compression.medical.model: {medical['model']!r} found, allowed: {allowed}"
 
 
 def _training_contradictions(config: dict) -> Iterator[str]:

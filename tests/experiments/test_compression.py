@@ -12,6 +12,7 @@ from cartoonists.experiments.compression import (
     CompressionSettings,
     data_rows,
     density_correlations,
+    model_rows,
     sample_rows,
 )
 from cartoonists.experiments.high_density import high_density_pairs, pair_log_densities
@@ -64,3 +65,17 @@ def test_samples_keep_the_density_of_their_own_seed_and_switch(model):
     row = png[(png["x"] == "log_density_nats") & (png["statistic"] == "pearson")]
     assert row["value"].item() == pytest.approx(by_hand)
     assert set(png["x"]) == {"log_density_nats", "lid_at_3"}
+
+
+def test_a_model_without_pairs_draws_the_ordinary_samples_that_pairs_have(model):
+    settings = CompressionSettings(3, [], 1, FlowSettings(steps=10))
+    real = np.random.default_rng(0).integers(60, 200, (3, *SHAPE), dtype=np.uint8)
+    table = model_rows(model, real, range(4), settings, base_steps=20)
+    assert table["kind"].tolist() == ["data"] * 3 + ["ordinary"] * 4
+    pairs = high_density_pairs(model, [2.0], range(4), base_steps=20, steps=20)
+    known = pair_log_densities(model, pairs, pairs.denoised(model), settings.flow)
+    ordinary = table[table["kind"] == "ordinary"]
+    np.testing.assert_allclose(ordinary["log_density_nats"], known["log_density_nats"][:4])
+    data = data_rows(model, real, range(3), settings)
+    np.testing.assert_allclose(table["log_density_nats"][:3], data["log_density_nats"])
+    assert "png_bytes" in table and not any(name.startswith("lid_at") for name in table)

@@ -108,6 +108,41 @@ def test_black_levels_show_shares_of_steps_and_the_change_per_dimension():
     assert [label.get_text() for label in change.get_xticklabels()] == ["0", "32"]
 
 
+def test_what_the_black_levels_show_is_said_in_a_sentence():
+    level = Bootstrap(resamples=100)
+    for found, change in {
+        "exact black holds blur back": {0: -0.5, 32: 0.25},
+        "lifting the black holds blur back": {0: 0.5, 32: -0.25},
+        "the black level makes no difference that can be told": {0: 0.5, 32: 0.25},
+    }.items():
+        table = black_levels(change)
+        alike = table["seed"].eq(0) & table["black_level"].eq(0) & table["step"].eq(0)
+        table.loc[alike, "log_density_nats"] -= 1e4  # one image whose first step rises anyway
+        said = blur.black_seen("m", table, level)
+        assert found in said and "(8 images)" in said and "at 32" in said
+    table = black_levels({0: 0.5}).assign(repeat=0, logsnr=10.0, operation="blur")
+    table.loc[table["seed"].eq(3) & table["step"].eq(1), "log_density_nats"] -= 1e4
+    assert blur.operations_seen("m", table).endswith("at every step: blur 6 of 8.")
+
+
+def test_detail_of_guidance_is_shown_against_strength_0():
+    strengths, seeds = [-1.0, 0.0, 1.0], range(6)
+    rows = [[z, seed, 10 - z, 100 - 10 * z, z < 1] for z in strengths for seed in seeds]
+    columns = ["strength", "seed", "gradient_energy", "png_bytes", "surely_classified"]
+    measures = pd.DataFrame(rows, columns=columns)
+    found = [["frechet_x", z, 1 + z**2, 0.9 + z**2, 1.1 + z**2] for z in (0.0, -1.0, 1.0)]
+    columns = ["measure", "strength", "ratio", "ratio_ci_low", "ratio_ci_high"]
+    sets = pd.DataFrame(found, columns=columns)
+    bare = measures.drop(columns="surely_classified")
+    figure = control.control_detail({"m": measures, "n": bare}, {"m": sets, "n": sets[:0]})
+    detail, none, distance, no_data, sure, no_classifier = figure.axes
+    assert detail.lines[0].get_ydata().tolist() == [1.1, 1.0, 0.9]
+    assert distance.containers[0][0].get_ydata().tolist() == [2.0, 1.0, 2.0]
+    assert sure.containers[0][0].get_ydata().tolist() == [1.0, 1.0, 0.0]
+    assert no_data.texts[0].get_text() == "too few real images"
+    assert no_classifier.texts[0].get_text() == "no classifier"
+
+
 def test_alignment_has_both_forms_and_their_correlation_at_each_level():
     seeds = np.arange(6.0)
     parts = [

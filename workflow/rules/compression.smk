@@ -3,6 +3,9 @@
 
 COMPRESSION = config["compression"]
 COMPRESSION_PAIRS = min(COMPRESSION["n_images"], config["high_density"]["n_pairs"])
+MEDICAL = [COMPRESSION["medical"]["model"]] if COMPRESSION["medical"] else []
+MEDICAL_MODELS = {name: bundled_model(config, name) for name in MEDICAL}
+N_REAL = COMPRESSION["n_real" if config["data_dir"] else "n_images"]
 COMPRESSION_SECTION = ("3 Image models", "Compression")
 
 
@@ -26,21 +29,42 @@ use rule job from compression_table as compression_table with:
         **NETWORK,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        settings=COMPRESSION,
+        settings={key: COMPRESSION[key] for key in ("lid_logsnr", "lid_probes")}
+        | {"n_images": N_REAL},
         n_samples=COMPRESSION_PAIRS,
         flow=config["high_density"]["flow"],
         data_dir=config["data_dir"],
         bootstrap=BOOTSTRAP,
 
 
+use rule job from compression_medical as compression_medical with:
+    """Log-density and sizes of real medical images and of ordinary samples of their model."""
+    output:
+        "results/{dataset}/{model}/compression_medical.csv",
+    pathvars:
+        job="{dataset}/{model}/compression_medical",
+    resources:
+        **NETWORK,
+    params:
+        model=lambda w: MEDICAL_MODELS[f"{w.dataset}/{w.model}"],
+        n_images=(COMPRESSION["medical"] or {}).get("n_images"),
+        base_steps=config["likelihood"]["estimators"]["sde_steps"],
+        flow=config["high_density"]["flow"],
+        stein=config["stein"],
+        seed=config["seed"],
+
+
 use rule job from compression_claims as compression_claims with:
     """Claims 9 and 12: log-density follows the size of files, and the local dimension."""
     input:
         expand("results/{name}/compression.csv", name=PICTURED),
+        medical=expand("results/{name}/compression_medical.csv", name=MEDICAL),
     output:
         "results/measured/compression.csv",
     params:
         models=list(PICTURED),
+        medical=MEDICAL,
+        n_real=N_REAL,
         bootstrap=BOOTSTRAP,
 
 
@@ -48,6 +72,7 @@ use rule job from compression_notebook as compression with:
     """Log-density against PNG size, every codec's correlation, and local intrinsic dimension."""
     input:
         expand("results/{name}/compression{table}.csv", name=PICTURED, table=["", "_correlations"]),
+        medical=expand("results/{name}/compression_medical.csv", name=MEDICAL),
         claims="results/claims/compression.csv",
     output:
         figure("compression_png", "log-density against PNG size", *COMPRESSION_SECTION),
@@ -55,3 +80,4 @@ use rule job from compression_notebook as compression with:
         figure("compression_dimension", "local intrinsic dimension", *COMPRESSION_SECTION),
     params:
         models=list(PICTURED),
+        medical=MEDICAL,

@@ -12,6 +12,7 @@ from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.likelihood import bits_per_dim
 from cartoonists.density.posterior import Posterior
 from cartoonists.experiments.blur import noised_image
+from cartoonists.experiments.high_density import high_density_pairs, pair_log_densities
 from cartoonists.images.measures import compression_table, correlations
 from cartoonists.models.checkpoints import ImageModel
 from cartoonists.statistics.claims import Bootstrap
@@ -95,6 +96,32 @@ def sample_rows(
         density, error = (rows[name].to_numpy() for name in ("log_density_nats", "error_nats"))
         table = described(model, images, found["seeds"].tolist(), density, settings, posterior)
         tables.append(table.assign(kind=kind, switch_logsnr=switch, error_nats=error))
+    return pd.concat(tables, ignore_index=True)
+
+
+def model_rows(
+    model: ImageModel,
+    real: np.ndarray,
+    seeds: Sequence[int],
+    settings: CompressionSettings,
+    base_steps: int,
+    posterior: Posterior | None = None,
+) -> pd.DataFrame:
+    """`data_rows` of real images, seeds 0 to their number, and `sample_rows` of ordinary samples.
+
+    Of a model that high-density sampling leaves out: the samples are drawn here, by the chain of
+    ``base_steps``, denoised once and measured at equal noise, as those of the pairs are.
+    """
+    pairs = high_density_pairs(
+        model, [], seeds, base_steps=base_steps, steps=1, posterior=posterior
+    )
+    clean = pairs.denoised(model)
+    densities = pair_log_densities(model, pairs, clean, settings.flow, posterior)
+    images = np.stack([model.picture(x).numpy() for x in clean])
+    found = {"seeds": np.array(seeds), "switch_logsnr": np.array([]), "images": images}
+    tables = [sample_rows(model, densities, found, settings, posterior)]
+    if len(real):
+        tables.insert(0, data_rows(model, real, range(len(real)), settings, posterior))
     return pd.concat(tables, ignore_index=True)
 
 

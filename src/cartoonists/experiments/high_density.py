@@ -104,7 +104,8 @@ def high_density_pairs(
         ).x
         for switch in switches
     ]  # fmt: skip
-    return HighDensityPairs(seeds, switches, base.x, base.log_density, torch.stack(ends))
+    dense = torch.stack([base.x, *ends])[1:]  # none where there is no switch
+    return HighDensityPairs(seeds, switches, base.x, base.log_density, dense)
 
 
 def denoised_path(

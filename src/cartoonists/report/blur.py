@@ -5,9 +5,9 @@ from matplotlib.figure import Figure
 
 from cartoonists.report.plots import FAR, Tables, legend_above, median_band, panels, with_bars
 from cartoonists.statistics.claims import Bootstrap
-from cartoonists.statistics.estimates import mean_share
+from cartoonists.statistics.estimates import mean, mean_share
 from cartoonists.statistics.summaries import rises
-from cartoonists.statistics.trust import keep_whole
+from cartoonists.statistics.trust import keep_whole, trusted_whole
 
 OPERATION_LABELS = {
     "blur": "blur [pixels]",
@@ -95,3 +95,36 @@ def blur_black(tables: Tables, bootstrap: Bootstrap) -> Figure:
     axes[1, 0].set_ylabel("change of log p\n[nats/dim]")
     legend_above(figure, axes[0, 0], 2)
     return figure
+
+
+def black_seen(model: str, table: pd.DataFrame, bootstrap: Bootstrap) -> str:
+    """What the black levels of one model show, in a sentence: steps that rise, lowest to highest.
+
+    The verdict on the difference is that of its interval over images that both levels measure.
+    """
+    up = {
+        level: (rises(part[trusted_whole(part, ["source", "seed"])]) > 0).mean(axis=1)
+        for level, part in table.groupby("black_level")
+    }
+    low, high = min(up), max(up)
+    gap = mean((up[high] - up[low]).dropna())
+    shares = f"{up[low].mean():.0%} of the blur steps raise log p at black level {low:g} and "
+    shares += f"{up[high].mean():.0%} at {high:g} ({gap.n} images)"
+    interval = gap.interval(bootstrap)
+    if interval.low > 0:
+        found = "exact black holds blur back"
+    elif interval.high < 0:
+        found = "lifting the black holds blur back"
+    else:
+        found = "the black level makes no difference that can be told"
+    return f"{model}: {shares}: {found}."
+
+
+def operations_seen(model: str, table: pd.DataFrame) -> str:
+    """Images of one model whose log p rises at every step, of each operation, in a sentence."""
+    main = table[(table["repeat"] == 0) & (table["logsnr"] == table["logsnr"].max())]
+    words = []
+    for operation, part in main.groupby("operation", sort=False):
+        up = rises(part[trusted_whole(part, ["source", "seed"])]) > 0
+        words.append(f"{operation} {int(up.all(axis=1).sum())} of {len(up)}")
+    return f"{model}: images whose log p rises at every step: {', '.join(words)}."
