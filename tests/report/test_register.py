@@ -224,7 +224,7 @@ def test_the_scoreboard_is_shown_whole_and_in_brief():
     first, second, _ = register.entries
     shown = markdown(board, "claims.md", lambda place: f"/{place}")
     assert len(shown.splitlines()) == 4 and f"(claims.md#{second.id})" in shown
-    assert f"[notebook](/{second.notebook})" in shown
+    assert f"[notebook](/{second.notebook})" in shown and f"(m: {HOLDS}; worst: {FAILS})" in shown
     page = html(board, lambda place: f"go('{place}')")
     assert page.count("<tr>") == 3 and f"go(&#x27;{second.notebook}&#x27;)" in page
     together = brief(board.assign(number=7), "claims.md").splitlines()

@@ -51,7 +51,7 @@ def markdown(board: pd.DataFrame, page: str, link: Link) -> str:
             f"[{line['number']}]({page}#{line['id']})",
             _statement(line),
             _verdict(line),
-            said(line),
+            _whole(line),
             ", ".join(names),
         ]
         lines.append(_row(cells))
@@ -70,7 +70,7 @@ def html(board: pd.DataFrame, link: Link) -> str:
             str(line["number"]),
             escape(line["statement"]) + kind,
             _verdict(line),
-            escape(said(line)),
+            escape(_whole(line)),
             seen,
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -95,6 +95,13 @@ def said(line: Line) -> str:
         return line["numbers"]
     beside = line["verdict"] == NOT_TESTED and line["numbers"]
     return f"{line['cause']}: {line['numbers']}" if beside else line["cause"]
+
+
+def _whole(line: Line) -> str:
+    """`said`, and where models disagree the verdict of each."""
+    models = line["by_model"].split("; ")
+    differ = len({model.rpartition(": ")[2] for model in models}) > 1
+    return f"{said(line)} ({line['by_model']})" if differ else said(line)
 
 
 def _shortly(line: Line) -> str:
