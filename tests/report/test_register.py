@@ -6,11 +6,11 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import Named, job_of
 from pages import blocks, patch
 
 from cartoonists.report.register import COLUMNS, Register
@@ -254,25 +254,6 @@ def test_the_page_of_the_register_is_the_register():
 
 
 # --- adding a claim, as docs/how-to/new-claim.md says ---------------------------------------------
-
-
-class Named(list):
-    """Inputs, outputs or parameters of a job: by position and by name."""
-
-    def __init__(self, **named):
-        super().__init__(named.values())
-        self.__dict__ |= named
-        self.named = named
-
-    def items(self):
-        return self.named.items()
-
-
-def job_of(folder, rule, source, target, **params):
-    return SimpleNamespace(
-        rule=rule, wildcards={}, input=source, output=[target], params=Named(**params),
-        log=[folder / "log"],
-    )  # fmt: skip
 
 
 def closed_forms(folder):

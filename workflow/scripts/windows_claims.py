@@ -26,8 +26,8 @@ def mixtures(measured: Measurements, shares: str, windows: str) -> None:
         levels, forgotten = list(kept), window["forgotten_share"]
         gap = bootstrapped(half_way_gap(levels, forgotten), *columns(kept), *columns(predicted))
         measured.add("windows-place", gap, shares, **here)
-        ends = (window["t_lower_logsnr"], window["t_upper_logsnr"])
-        known = kept if pd.notna(ends).all() else kept[:0]
+        ends = window[["t_lower_logsnr", "t_upper_logsnr"]]
+        known = kept if ends.notna().all() else kept[:0]
         place = bootstrapped(place_in_window(levels, forgotten, *ends), *columns(known))
         missing = {"left_out": len(kept) - len(known), "why": OUTSIDE}
         measured.add("windows-li-chen", place, shares, **here, **missing)

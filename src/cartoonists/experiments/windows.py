@@ -160,12 +160,12 @@ def total_variations(target: GaussianMixture, logsnr: float) -> Tensor:
     if not (target._variances == target._variances[:, :1]).all():
         raise ValueError("variances: anisotropic components found, allowed: isotropic ones")
     alpha, sigma2 = target.schedule.alpha(logsnr), target.schedule.sigma2(logsnr)
-    variances = (alpha**2 * target._variances[:, 0] + sigma2).numpy()
-    distances = torch.cdist(alpha * target._centres, alpha * target._centres).numpy()
+    variances = (alpha**2 * target._variances[:, 0] + sigma2).tolist()
+    distances = torch.cdist(alpha * target._centres, alpha * target._centres).tolist()
     own = np.full((len(variances),) * 2, 0.5)  # P_k(p_k > p_j)
     for k, j in np.ndindex(own.shape):
         if k != j:
-            distance = distances[k, j] / math.sqrt(variances[k])
+            distance = distances[k][j] / math.sqrt(variances[k])
             own[k, j] = _more_likely(variances[k] / variances[j], distance, target.dimensions)
     return torch.from_numpy(own + own.T - 1)
 
