@@ -123,7 +123,7 @@ def test_modes_are_decided_by_target(tmp_path):
     exact, near, far = 1e-6, 0.05, 0.3
     errors = {("mixture", "mode ODE"): exact, ("mixture", "HD-ODE"): near}
     errors |= {("soft box", "mode ODE"): exact, ("soft box", "HD-ODE"): far}
-    errors |= {("Gaussian", "mode ODE"): exact, ("Gaussian", "HD-ODE"): exact}
+    errors |= {("Gaussian", "HD-ODE"): exact}
     rows = decided(tmp_path, "modes", modes(errors))
     found = {(row.id, row.condition.split(",")[0]): row.verdict for row in rows.itertuples()}
     for key, verdict in {

@@ -20,7 +20,7 @@ def mixture_windows(table: pd.DataFrame, windows: pd.DataFrame) -> Figure:
     ends = windows.set_index("target")
     for axis, (target, part) in zip(axes, table.groupby("target", sort=False), strict=True):
         lower, upper = ends.loc[target, ["t_lower_logsnr", "t_upper_logsnr"]]
-        axis.axvspan(lower, upper, color="0.88", linewidth=0, label="T_lower to T_upper")
+        axis.axvspan(lower, upper, color="0.88", linewidth=0, label="$T_{lower}$ to $T_{upper}$")
         means = part.groupby("logsnr").mean(numeric_only=True)
         axis.plot(means.index, means["predicted"], color="0.2", label="predicted from pairs")
         for column, marker, label in (
