@@ -132,8 +132,10 @@ def load_diffusers(
     place, config = component(folder, "unet", "UNet2DModel")
     shape, _ = unet_shape(config, place, reading.kind)
     unet = load_network("UNet2DModel", config, place, variant, shape)
-    options = {"label": label, "null_label": null_label, "guidance": guidance}
-    return unet_model(unet, scheduler_config(folder)[0], data_range=data_range, **options)
+    return unet_model(
+        unet, scheduler_config(folder)[0], label=label, null_label=null_label, guidance=guidance,
+        data_range=data_range,
+    )  # fmt: skip
 
 
 def unet_model(
