@@ -9,9 +9,11 @@ import torch
 from closed_forms import mixture
 
 from cartoonists import VE, VP, Gaussian, GaussianMixture, elbo, track_reverse_sde
+from cartoonists.density.ancestral import AncestralKernel, path_log_ratios
 from cartoonists.density.posterior import ExactPosterior, mixture_table
 from cartoonists.density.stein import estimate_table
 from cartoonists.paths.schedules import uniform_grid
+from cartoonists.paths.streams import Streams
 
 
 def errors(target, **options):
@@ -223,3 +225,22 @@ def test_step_halving_tells_the_error_of_a_tracker(method):
     assert 0.4 < (run.error.square().mean() / error.square().mean()).sqrt() < 2
     exact = track_reverse_sde(target, n=8, steps=33)
     assert (exact.error < 1e-6).all()  # diagonal in its basis: exact at every step, odd ones too
+
+
+def test_the_log_ratio_of_a_path_is_that_of_its_ends_for_gaussians():
+    """Both chains are exact then, and their forward kernels are the same."""
+    targets = [Gaussian(torch.full((3,), mean), 0.4, VP()) for mean in (0.5, -0.2)]
+    variance = ExactPosterior(targets[0])
+    policy, reference = (AncestralKernel(target, variance, "isotropic") for target in targets)
+    x = targets[0].sample_prior(Streams(range(5), "prior"))
+    grid = uniform_grid(-10.0, 10.0, 7)
+    end, ratios = path_log_ratios(policy, reference, x, grid, Streams(range(5), "path"))
+    before, after = (
+        targets[0].log_prob(at, logsnr) - targets[1].log_prob(at, logsnr)
+        for at, logsnr in ((x, -10.0), (end, 10.0))
+    )
+    truth = after - before
+    assert ratios.shape == (7, 5) and truth.abs().max() > 0.3
+    torch.testing.assert_close(ratios.sum(0), truth, rtol=0, atol=1e-8)
+    with pytest.raises(ValueError, match="another posterior than the policy's found"):
+        path_log_ratios(policy, AncestralKernel(targets[1], None, "none"), x, grid, None)

@@ -120,6 +120,32 @@ class AncestralKernel:
         return _log_normal(squares / variance, variance, z_clean)
 
 
+def path_log_ratios(
+    policy: AncestralKernel,
+    reference: AncestralKernel,
+    x: Tensor,
+    grid: Sequence[float],
+    noise: Streams,
+) -> tuple[Tensor, Tensor]:
+    """x_μ at the end of a path of ``policy`` and ``log p(x_μ|x_λ)/p_ref(x_μ|x_λ)`` of its steps.
+
+    ``[n, *shape]`` and ``[steps, n]``, nats; their sum over steps is the log-ratio of the whole
+    path, as the policy gradients of Black et al. (2023) and Fan et al. (2023) need it, and its mean
+    over paths of the policy the divergence KL(p ‖ p_ref) of paths, at least that of what they end
+    in.  x ``[n, *shape]`` lies at ``grid[0]``; the grid rises.  One evaluation of each network a
+    step.  Both kernels have one posterior, so that their variances cancel and the ratio is that of
+    two means.  Raises ValueError where they have two.
+    """
+    if policy.posterior is not reference.posterior or policy.covariance != reference.covariance:
+        raise ValueError("reference: another posterior than the policy's found, allowed: the same")
+    z, ratios = policy.basis.coordinates(x), []
+    for noisier, cleaner in zip(grid[:-1], grid[1:], strict=True):
+        at, other = (k.look(z, noisier, noise.seeds) for k in (policy, reference))
+        z = policy.draw(at, cleaner, noise, track=False)[0]
+        ratios.append(policy.log_ratio(at, z, cleaner) - reference.log_ratio(other, z, cleaner))
+    return policy.basis.vector(z), torch.stack(ratios)
+
+
 def _sum_of_squares(z: Tensor) -> Tensor:
     """|z|² of each sample, ``[n]``, summed in double precision."""
     return torch.linalg.vector_norm(z.flatten(1), dim=1, dtype=torch.float64).square()
