@@ -156,6 +156,22 @@ def test_mixtures_are_as_near_as_the_isotropic_tracker(case, family):
     assert -1 < error.mean() < mean + 0.5 and error.std() < 1.5 * spread, error.mean()
 
 
+@pytest.mark.parametrize(("steps", "bar"), [(16, 262.0), (64, 61.0)])
+def test_most_of_the_error_is_made_in_the_last_step(steps, bar):
+    """Timesteps uniform down to 0: the last step is the longest in λ; before it the bar holds."""
+    target = mixture(1024, components=4, anisotropic=True)
+    scheduler = TrackedScheduler.from_config(diffusers.DDIMScheduler(clip_sample=False).config)
+    scheduler.variance = ExactPosterior(target)
+    errors = []
+    for end in (-1, -2):
+        scheduler.set_timesteps(steps)
+        scheduler.logsnr_end = scheduler.table.logsnrs[end]
+        draw(scheduler, target, target.sample(32, seed=0, logsnr=scheduler.table.logsnrs[0]))
+        truth = target.log_prob(scheduler.sample, scheduler.logsnr_end)
+        errors.append((scheduler.log_density - truth).mean())
+    assert 0 < errors[1] < bar < errors[0]
+
+
 class Seen(ExactPosterior):
     """Remembers where it was asked."""
 
