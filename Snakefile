@@ -33,10 +33,14 @@ from validation import bundled_model, has_classifier, planned
 
 MODELS, LEFT_OUT = planned(config)  # LEFT_OUT: topics that cannot take a model, with the reason
 UNFIT = {(row["topic"], row["model"]) for row in LEFT_OUT}
+DEEP = [name for name in MODELS if name not in config["briefly"]]
 PICTURED = {name: MODELS[name] for name in MODELS if ("high_density", name) not in UNFIT}
-IN_DEPTH = {name: MODELS[name] for name in PICTURED if name not in config["briefly"]}
-BLURRED = [name for name in IN_DEPTH if ("blur", name) not in UNFIT]
-CLASSIFIED = [name for name in IN_DEPTH if has_classifier(MODELS[name]["data"])]
+IN_DEPTH = {name: MODELS[name] for name in DEEP if ("control", name) not in UNFIT}
+GUIDED = [name for name in IN_DEPTH if name in PICTURED]
+BLURRED = [name for name in DEEP if ("blur", name) not in UNFIT]
+CLASSIFIED = [
+    name for name in DEEP if ("windows", name) not in UNFIT and has_classifier(MODELS[name]["data"])
+]
 
 use_clone(CLONE)
 use_python_of_path()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 LIBRARY = str(Path(__file__).resolve().parents[1] / "src")
 DATA_SHAPES = {"fashion-mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+ASKED = "not wanted (leave_out of the model in the configuration)"
 PICTURES = ("high_density", "compression", "blur", "control", "windows")  # look at images
 
 
@@ -34,20 +35,27 @@ def description(model: Mapping[str, Any], place: str | None) -> "ModelDescriptio
 def left_out(
     described: Mapping[str, "ModelDescription | None"], config: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    """Rows ``model``, ``topic``, ``reason`` of what is left out because it could not run."""
+    """Rows ``model``, ``topic``, ``reason`` of what could not run, or is not wanted."""
+    asked = {
+        (name, topic)
+        for name in described
+        for topics in [config["models"][name].get("leave_out", [])]
+        for topic in (*topics, *(["compression"] if "high_density" in topics else []))
+    }
     return [
         {"model": name, "topic": topic, "reason": reason}
         for name, found in described.items()
-        if found is not None
         for topic in PICTURES
-        for reason in _reasons(topic, found, name, config)
+        for reason in ([ASKED] if (name, topic) in asked else _reasons(topic, found, name, config))
     ]
 
 
 def _reasons(
-    topic: str, found: "ModelDescription", name: str, config: Mapping[str, Any]
+    topic: str, found: "ModelDescription | None", name: str, config: Mapping[str, Any]
 ) -> Iterator[str]:
     """Why a topic cannot take a model, at most one reason; nothing for one left out briefly."""
+    if found is None:
+        return
     if topic in ("blur", "control", "windows") and name in config["briefly"]:
         return
     channels, height, width = found.pixel_shape
@@ -77,9 +85,9 @@ def data_problem(found: "ModelDescription | None", data: str) -> str:
 
 
 def lines(rows: list[dict[str, str]]) -> list[str]:
-    """One line a model and reason for the log of the plan."""
+    """One line a model and reason for the log of the plan; none for what is not wanted."""
     grouped: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
+    for row in [row for row in rows if row["reason"] != ASKED]:
         grouped.setdefault((row["model"], row["reason"]), []).append(row["topic"])
     return [
         f"{model}: left out of {', '.join(topics)} ({reason})"

@@ -174,13 +174,16 @@ def _model(name: str, config: dict) -> dict[str, Any]:
         place = place or model["path"]
     if kind == "trained":
         return _executed(_trained(name, config), config)
-    plain = model.keys() <= {"source", "path", "sha256", "data"} and kind in ("bundled", "path")
+    plain = model.keys() <= {"source", "path", "sha256", "data", "leave_out"} and kind in (
+        "bundled",
+        "path",
+    )
     if plain:
         found = _checkpoint(name, {**model, "source": kind, "path": place})
     else:
         if kind == "path" and not Path(place).exists():
             raise ConfigError(f"models.{name}: {place} found, allowed: an existing file or folder")
-        spec = {key: value for key, value in model.items() if key != "path"}
+        spec = {key: value for key, value in model.items() if key not in ("path", "leave_out")}
         spec["source"] = f"path:{place}" if kind == "path" else model["source"]
         if kind == "bundled":
             spec["name"] = name
@@ -297,8 +300,8 @@ def _training_contradictions(config: dict) -> Iterator[str]:
     for name, model in config["models"].items():
         if model["source"] == "trained" and name not in trainings:
             yield f"models.{name}.source: 'trained' found, allowed: with training.{name}"
-        if model["source"] == "trained" and len(model) > 1:
-            extra = next(key for key in model if key != "source")
+        extra = next((key for key in model if key not in ("source", "leave_out")), None)
+        if model["source"] == "trained" and extra:
             yield f"models.{name}.{extra}: found, allowed: no other key with source 'trained'"
     places: dict[str, tuple] = {}
     for name, settings in trainings.items():

@@ -13,7 +13,8 @@ import yaml
 
 CLONE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CLONE / "workflow"))
-from validation import SCHEMA, ConfigError, check, checked_models  # noqa: E402
+from applicability import lines  # noqa: E402  (after the path above)
+from validation import SCHEMA, ConfigError, check, checked_models, planned  # noqa: E402
 
 
 @pytest.fixture
@@ -217,3 +218,21 @@ def test_trainings_of_a_data_set_share_what_they_hold_out(own):
     del own["training"]["pets/quality"], own["training"]["pets/likelihood"]["data"]
     with pytest.raises(ConfigError, match="data: missing, allowed: path:<existing folder or file"):
         check(own)
+
+
+@pytest.mark.parametrize(
+    "model", [{"source": "bundled"}, {"source": "bundled", "logsnr_range": [-8, 8]}]
+)
+def test_a_model_is_left_out_where_it_is_not_wanted(config, model):
+    name, other = "fashion-mnist/likelihood", "cifar10/quality"
+    entry = {**model, "leave_out": ["high_density", "windows"]}
+    models = {name: entry, other: {"source": "bundled"}}
+    found, rows = planned({**config, "models": models, "run_models": list(models), "briefly": []})
+    assert [(row["model"], row["topic"]) for row in rows] == [
+        (name, topic) for topic in ("high_density", "compression", "windows")
+    ]
+    assert lines(rows) == [] and set(found) == set(models)
+    assert "leave_out" not in found[name].get("spec", {})
+    entry["leave_out"] = ["likelihood"]
+    with pytest.raises(ConfigError, match="leave_out.0.: 'likelihood' found, allowed"):
+        check({**config, "models": models})

@@ -66,7 +66,7 @@ use rule job from control_claims as control_claims with:
         theory=expand("results/theory/{table}.csv", table=["control", "alignment", "paths"]),
         models=expand("results/{name}/{table}.csv", name=IN_DEPTH, table=CONTROL_TABLES),
         levels=expand("results/{name}/stein.npz", name=IN_DEPTH),
-        ordinary=expand("results/{name}/high_density.csv", name=IN_DEPTH),
+        ordinary=expand("results/{name}/high_density.csv", name=GUIDED),
     output:
         "results/measured/control.csv",
     params:

@@ -74,7 +74,7 @@ use rule job from explorer as explorer with:
     """One web page, for offline use: samples against the switch point and the strength."""
     input:
         expand("results/{name}/high_density{end}", name=PICTURED, end=[".csv", "_images.npz"]),
-        expand("results/{name}/control{end}", name=IN_DEPTH, end=[".csv", "_images.npz"]),
+        expand("results/{name}/control{end}", name=GUIDED, end=[".csv", "_images.npz"]),
         expand("results/{name}/compression.csv", name=PICTURED),
         expand("results/{name}/blur.csv", name=BLURRED),
     output:
@@ -82,7 +82,7 @@ use rule job from explorer as explorer with:
     params:
         web=files_hash("src/cartoonists/report/web"),
         models=PICTURED,
-        guided=list(IN_DEPTH),
+        guided=GUIDED,
         blurred=BLURRED,
         anchors=config["high_density"]["n_shown"],
         data_dir=config["data_dir"],

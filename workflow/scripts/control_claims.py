@@ -171,9 +171,9 @@ def image_model(measured: Measurements, model: str) -> None:
     levels = read_arrays(f"results/{model}/stein.npz")[0]["logsnr"]  # over the model's range of λ
     monotone(measured, model, table, artifact)
     reached(measured, model, guided, artifact, float(levels.max() - levels.min()))
-    pairs = pd.read_csv(f"results/{model}/high_density.csv")
-    if STRONG in guided["strength"].to_numpy():
-        quantile_reached(measured, model, guided, artifact, pairs)
+    pairs = f"results/{model}/high_density.csv"
+    if STRONG in guided["strength"].to_numpy() and pairs in snakemake.input.ordinary:
+        quantile_reached(measured, model, guided, artifact, pd.read_csv(pairs))
     images = f"results/{model}/control_measures.csv"
     detail(measured, model, images)
     sets = f"results/{model}/control_sets.csv"

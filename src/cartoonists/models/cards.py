@@ -173,6 +173,9 @@ def _held_out(found: dict) -> Iterator[tuple[str, object]]:
     yield "ELBO", f"{found['bits_per_dim']:.3f} ± {found['standard_error']:.3f} bits/dim"
     yield "of so many test images, lossless", found["images"]
     yield "estimator", found["estimator"]
+    if ode := found.get("ode"):
+        yield "PF-ODE", f"{ode['bits_per_dim']:.3f} ± {ode['standard_error']:.3f} bits/dim"
+        yield "of so many test images", f"{ode['images']}, by {ode['estimator']}"
     if "background_bits_per_dim" in found:
         yield (
             "of which the noise of logsnr_max on a flat background",
