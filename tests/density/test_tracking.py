@@ -13,6 +13,7 @@ from cartoonists.density.ancestral import AncestralKernel, path_log_ratios
 from cartoonists.density.posterior import ExactPosterior, mixture_table
 from cartoonists.density.stein import estimate_table
 from cartoonists.paths.schedules import uniform_grid
+from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.streams import Streams
 
 
@@ -215,11 +216,10 @@ def test_a_table_spaces_steps_where_the_density_changes():
         table.time_grid(-10.0, 10.0, 0)
 
 
-@pytest.mark.parametrize("method", ["ancestral", "euler-maruyama"])
-def test_step_halving_tells_the_error_of_a_tracker(method):
+def test_step_halving_tells_the_error_of_the_ancestral_chain():
     """First order in the step: twice as long a step moves the value by about the error left."""
     target = Gaussian(torch.zeros(64), torch.linspace(0.1, 3.0, 64), VP())
-    options = {"method": method, "covariance": "isotropic", "grid": uniform_grid(-10, 10, 128)}
+    options = {"covariance": "isotropic", "grid": uniform_grid(-10, 10, 128)}
     run = track_reverse_sde(target, n=64, **options)
     error = run.log_density - target.log_prob(run.x)
     assert 0.4 < (run.error.square().mean() / error.square().mean()).sqrt() < 2
@@ -244,3 +244,40 @@ def test_the_log_ratio_of_a_path_is_that_of_its_ends_for_gaussians():
     torch.testing.assert_close(ratios.sum(0), truth, rtol=0, atol=1e-8)
     with pytest.raises(ValueError, match="another posterior than the policy's found"):
         path_log_ratios(policy, AncestralKernel(targets[1], None, "none"), x, grid, None)
+
+
+@pytest.mark.parametrize("steps", [16, 64])
+def test_the_path_ratio_tells_the_error_of_euler_maruyama(steps):
+    """Joined steps share the path and its bias; the ratio over the same points has neither."""
+    target = mixture(256, seed=1, anisotropic=True)
+    options = {"n": 64, "steps": steps, "method": "euler-maruyama"}
+    run = track_reverse_sde(target, **options)
+    error = (run.log_density - target.log_prob(run.x)).abs()
+    assert ((run.error > error / 3) & (run.error < 3 * error)).double().mean() > 0.8
+    assert (run.error < error / 3).double().mean() < 0.05
+    gaussian = image_like_gaussian(64)
+    run = track_reverse_sde(gaussian, **options)
+    assert run.error == pytest.approx((run.log_density - gaussian.log_prob(run.x)).abs(), abs=1e-6)
+
+
+class Bare(ScoreModel):
+    """The score of a closed form whose posterior nobody knows."""
+
+    def __init__(self, target):
+        self.target, self.shape, self.schedule = target, target.shape, target.schedule
+
+    def score(self, x, logsnr):
+        return self.target.score(x, logsnr)
+
+    def score_and_hvp(self, x, logsnr, v):
+        return self.target.score_and_hvp(x, logsnr, v)
+
+
+def test_euler_maruyama_has_no_error_without_a_posterior():
+    target = mixture(8)
+    bare = Bare(target)
+    options = {"n": 2, "steps": 4, "method": "euler-maruyama"}
+    assert track_reverse_sde(bare, **options).error is None
+    assert track_reverse_sde(target, track=False, **options).error is None
+    table = mixture_table(target, points=11, samples=16)
+    assert track_reverse_sde(bare, posterior=table, **options).error.isfinite().all()

@@ -53,14 +53,19 @@ class AncestralKernel:
 
     def look(self, z: Tensor, logsnr: float, seeds) -> "Look":
         """Evaluate the network at coordinates z.  Raises NonFiniteScore."""
-        schedule = self.model.schedule
-        x = self.basis.vector(z)
-        sigma2, alpha = schedule.sigma2(logsnr), schedule.alpha(logsnr)
         self.nfe += 1
+        x = self.basis.vector(z)
         score, probed = self._score(x, logsnr, seeds)
         check_finite(score, seeds, logsnr)
+        return self.seen(x, logsnr, score, probed)
+
+    def seen(self, x: Tensor, logsnr: float, score: Tensor, variance=None) -> "Look":
+        """The look at x where the score is known already; ``variance``: c, where it is too."""
+        sigma2, alpha = self.model.schedule.sigma2(logsnr), self.model.schedule.alpha(logsnr)
+        z = self.basis.coordinates(x)
         denoised = self.basis.coordinates((x + sigma2 * score) / alpha)
-        variance = self._variance(z, logsnr, denoised) if probed is None else probed
+        if variance is None:
+            variance = self._variance(z, logsnr, denoised)
         return Look(z, logsnr, denoised, variance)
 
     def _score(self, x: Tensor, logsnr: float, seeds) -> tuple[Tensor, Tensor | float | None]:

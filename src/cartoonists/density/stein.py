@@ -34,11 +34,17 @@ def posterior_of(model: ScoreModel) -> Posterior:
 
     A model without a table gets one, estimated from 64 samples and kept on the model.
     """
-    if isinstance(model, ClosedForm):
+    known = known_posterior(model, None)
+    if known is None:
+        known = model.posterior = estimate_table(model, sample_seeds(0, 64))
+    return known
+
+
+def known_posterior(model: ScoreModel, posterior: Posterior | None) -> Posterior | None:
+    """The given posterior, or the one that the model has already, without an evaluation."""
+    if posterior is None and isinstance(model, ClosedForm):
         return ExactPosterior(model)
-    if model.posterior is None:
-        model.posterior = estimate_table(model, sample_seeds(0, 64))
-    return model.posterior
+    return posterior or model.posterior
 
 
 def needed_posterior(

@@ -34,7 +34,7 @@ class Path:
     """The end of a path.
 
     x ``[batch, *shape]``; log_density ``[batch]``, nats; nfe: network evaluations a sample; error
-    ``[batch]``, nats: the step-halving error of log_density where `Halving` gives one, else None.
+    ``[batch]``, nats: the estimated error of log_density, None where there is no estimate.
     """
 
     x: Tensor
@@ -136,7 +136,7 @@ class Adams:
         if not self.nodes:
             self._remember(start, slopes(x, start, direction))
         score = self.found[-1][2]
-        used = _history(abs(stop - start), direction)
+        used = slopes_used(stop - start)
         predicted = x + self._increments(used, start, stop)[0]
         self._remember(stop, slopes(predicted, stop, direction))
         return *self._increments(used + 1, start, stop), score
@@ -151,9 +151,10 @@ class Adams:
         self.found = [*self.found, slope][-MOST_SLOPES:]
 
 
-def _history(step: float, direction: int) -> int:
-    """Earlier slopes that a step of this length may use."""
-    return next((count for count, longest in LONGEST[direction].items() if step <= longest), 1)
+def slopes_used(step: float) -> int:
+    """Earlier slopes that Adams may use in a step of this length in λ, negative to the noise."""
+    longest = LONGEST[1 if step > 0 else -1]
+    return next((count for count, length in longest.items() if abs(step) <= length), 1)
 
 
 def _integration_weights(nodes: Sequence[float], start: float, stop: float) -> list[float]:
@@ -202,33 +203,15 @@ def integrate(
     if stochastic and (solver != "euler" or noise is None):
         raise ValueError(f"solver: {solver!r} found, a process with noise allows 'euler' only")
     slopes = Slopes(process, model, divergence, seeds)
-    halving = Halving(log_density)
     for start, stop in zip(grid[:-1], grid[1:], strict=True):
         dx, dlog, score = stepper.advance(slopes, x, start, stop)
         if noise is not None and stochastic:
             jump = _jump(process, noise, score, start, stop)
-            at = EulerStep(score, dlog / (stop - start), jump, stop - start)
             dx, dlog = dx + jump, dlog + _dot(score, jump)
-            halving.add(at, dlog, at.joined)
         x, log_density = x + dx, log_density + dlog
         if callback is not None:
             callback(stop, x, log_density)
-    return Path(x, log_density, slopes.nfe, halving.error(log_density) if stochastic else None)
-
-
-@dataclass(frozen=True)
-class EulerStep:
-    """A step of Euler–Maruyama: score, rate of log p, jump, length in λ."""
-
-    score: Tensor
-    rate: Tensor
-    jump: Tensor
-    length: float
-
-    def joined(self, before: "EulerStep") -> Tensor:
-        """The change of log p over the two steps, with score and rate of the earlier one."""
-        jump = before.jump + self.jump
-        return before.rate * (before.length + self.length) + _dot(before.score, jump)
+    return Path(x, log_density, slopes.nfe)
 
 
 def _jump(process: Process, noise: Streams, score: Tensor, start: float, stop: float) -> Tensor:
