@@ -91,7 +91,7 @@ def diversity(measured: Measurements, model: str, artifact: str, confidence: flo
 
 
 def numerical_error(measured: Measurements, model: str, table: pd.DataFrame, artifact: str) -> None:
-    """Error of step halving against the spread, the seeds' means over their samples."""
+    """Estimated error against the spread, the seeds' means over their samples."""
     kept = table[trusted(table)]
     errors = kept.groupby("seed")["error_nats"].mean() / kept["log_density_nats"].std()
     here = {"model": model, "left_out": len(table) - len(kept), "why": UNTRUSTED}

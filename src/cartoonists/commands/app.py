@@ -113,7 +113,7 @@ def score(
 ) -> None:
     """Measure the log-density of images under a model, a row an image.
 
-    Nats and bits/dim by the probability flow ODE, with the error of step halving. Images must have
+    Nats and bits/dim by the probability flow ODE, with an estimate of the error. Images must have
     the model's size. A row depends on its pixels and on --seed, not on the other images.
 
     \b

@@ -28,9 +28,9 @@ def flow_log_density(
     posterior: Posterior | None = None,
     callback: Callback | None = None,
 ) -> Likelihood:
-    """log p_λmax(x) by the PF-ODE, ``[n]``, nats, with its step-halving error.
+    """log p_λmax(x) by the PF-ODE, ``[n]``, nats, with its estimated error.
 
-    The error holds the noise of the probes too, which both runs draw anew.  Sample i's probes
+    The error (`FlowError` where the solver is *adams*) holds the noise of the probes too.  Sample i's probes
     depend on ``seeds[i]`` alone; two samples with the same seed share them (common random
     numbers), so their difference is more precise than either.
     """

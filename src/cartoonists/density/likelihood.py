@@ -10,6 +10,8 @@ from cartoonists.density.ancestral import AncestralKernel
 from cartoonists.density.posterior import Posterior, spaced_grid
 from cartoonists.density.stein import needed_posterior
 from cartoonists.paths.bases import Basis
+from cartoonists.paths.divergence import HutchinsonDivergence
+from cartoonists.paths.flow_error import FlowError
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.processes import ProbabilityFlow
 from cartoonists.paths.schedules import check_grid
@@ -26,8 +28,7 @@ class Likelihood:
 
     x ``[n, *shape]``; log_density ``[n]``, nats, at logsnr_max; nfe: network evaluations a sample,
     an int on a fixed grid and a tensor ``[n]`` from an adaptive solver; error ``[n]``, nats, where
-    it was asked for: of step halving, |fine - coarse|/(2^p - 1) (Richardson), p the solver's
-    order.
+    it was asked for: of the path's own evaluations (`FlowError`), or of step halving.
     """
 
     x: Tensor
@@ -63,10 +64,11 @@ def ode_log_density(
     solver *euler*, *heun*, *rk4* or *adams* (one evaluation a step: the cheapest) on a fixed
     ``grid``, or *dopri5* with adaptive steps (each sample by itself, with kept probes).  The grid
     is uniform unless it is given or a ``posterior`` spaces it; a posterior also sets the basis of
-    the probes.  ``error=True`` integrates again on every second point of the grid, which costs
-    half as many evaluations more, and returns the step-halving error; it includes the noise of the
-    probes.  The order p is the least of the solver (2 for *adams*, whose longest steps have that
-    order).  Raises ValueError for wrong shapes, types, names or grids, NonFiniteScore.
+    the probes.  ``error=True`` tells the error, the noise of the probes included: of *adams* with
+    probes from its own evaluations (`FlowError`); of any other solver, or where the trace is exact,
+    by integrating again on every second point of the grid, which costs half as many evaluations
+    more, |fine - coarse|/(2^p - 1) (Richardson), p the solver's least order (2 for *adams*).
+    Raises ValueError for wrong shapes, types, names or grids, NonFiniteScore.
     """
     schedule = model.schedule
     check_points(model, x)
@@ -79,16 +81,27 @@ def ode_log_density(
         grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
     check_grid(schedule, [*grid][::-1])
 
-    def along(grid, callback):
-        end, change, nfe = _flow(model, x, zero, grid, numerics, seeds, callback)
+    def along(grid, callback=None, estimator=None):
+        end, change, nfe = _flow(model, x, zero, grid, numerics, seeds, callback, estimator)
         return model.prior_log_prob(end) - change, nfe
 
-    log_density, nfe = along(grid, callback)
     if not error:
-        return Likelihood(x, log_density, nfe)
-    coarse, more = along(_every_second(grid, solver), None)
+        return Likelihood(x, *along(grid, callback))
+    if watched := _watched(model, numerics, seeds):
+        log_density, nfe = along(grid, watched.then(callback), watched)
+        return Likelihood(x, log_density, nfe, watched.error())
+    coarse, more = along(_every_second(grid, solver))
+    log_density, nfe = along(grid, callback)
     change = (log_density - coarse).abs()
     return Likelihood(x, log_density, nfe + more, change / (2 ** LEAST_ORDER[solver] - 1))
+
+
+def _watched(model: ScoreModel, numerics: Numerics, seeds) -> FlowError | None:
+    """What tells the error of this integration as it goes, None where nothing does."""
+    if numerics.solver != "adams":
+        return None
+    estimator = numerics.estimator(model, seeds)
+    return FlowError(estimator) if isinstance(estimator, HutchinsonDivergence) else None
 
 
 def _every_second(grid, solver: str) -> list[float]:
@@ -140,7 +153,7 @@ def _probe_basis(basis: Basis | None, posterior: Posterior | None) -> Basis | No
     return posterior.basis if basis is None and posterior is not None else basis
 
 
-def _flow(model, x, log_density, grid, numerics: Numerics, seeds, callback):
+def _flow(model, x, log_density, grid, numerics: Numerics, seeds, callback, estimator=None):
     process = ProbabilityFlow(model.schedule)
     if numerics.solver == "dopri5":
         kept = [numerics.estimator(model, [seed], fresh=False) for seed in seeds]
@@ -149,7 +162,7 @@ def _flow(model, x, log_density, grid, numerics: Numerics, seeds, callback):
             rtol=numerics.rtol, atol=numerics.atol,
         )  # fmt: skip
     path = integrate(
-        process, model, x, log_density, grid, numerics.estimator(model, seeds), seeds,
+        process, model, x, log_density, grid, estimator or numerics.estimator(model, seeds), seeds,
         solver=numerics.solver, callback=callback,
     )  # fmt: skip
     return path.x, path.log_density, path.nfe

@@ -215,7 +215,7 @@ class ModeDivergence(Divergence):
         drift = model.schedule.f(logsnr) * x + g2 * at.score
         lengths = [part.flatten(1).norm(dim=1) for part in (correction, drift)]
         self._lengths = self._lengths.to(x.device) + torch.stack(lengths)
-        return ModeDerivatives(at.score, at.laplacian, None, correction)
+        return ModeDerivatives(at.score, at.laplacian, correction=correction)
 
     def _traces(self, model, x, logsnr, score, hessian) -> Derivatives:
         if isinstance(self.inner, ExactDivergence):  # the trace of what is there already

@@ -62,7 +62,7 @@ def image_log_density(
 ) -> tuple[dict[float, np.ndarray], np.ndarray]:
     """log p_λ along the PF-ODE that starts at each noised image.
 
-    Returns a mapping of λ to ``[n]``, nats, and the step-halving error ``[n]`` of the first.  The
+    Returns a mapping of λ to ``[n]``, nats, and the estimated error ``[n]`` of the first.  The
     first λ is logsnr_max and gives the log-density of the image; the other λ give log p_λ along
     the path, at no extra cost.  ``repeat`` above 0 draws other probes for the same image.
     """

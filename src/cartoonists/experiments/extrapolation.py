@@ -161,7 +161,7 @@ def judge_samples(
     ``equal_noise_log_density_nats``: of the sample denoised once by its own score, with the noise
     of its seed added, the same for all samples of that seed: ordinary samples end with noise and HD
     samples without, and both are compared with it.  ``own_log_density_nats``: by the PF-ODE of the
-    score itself at the very point of the first, with ``own_error_nats`` by step halving.
+    score itself at the very point of the first, with ``own_error_nats``, estimated.
     ``neighbour_difference``: mean absolute difference of neighbours, across plus down, in grey
     levels of the denoised image before rounding and clipping; then `measures.image_measures`.
     Images ``[k + 1, n, 1, side, side]`` (uint8), ordinary ones first.

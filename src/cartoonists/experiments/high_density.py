@@ -159,7 +159,7 @@ def pair_log_densities(
 
     Columns: ``seed``, ``sample`` (*ordinary* or *high-density*), ``switch_logsnr`` (empty for
     ordinary samples), ``dimensions``, ``log_density_nats`` and ``bits_per_dim`` by the PF-ODE,
-    ``error_nats`` by step halving, ``tracked_log_density_nats`` of the ordinary ones.  Rows: all
+    ``error_nats``, estimated, ``tracked_log_density_nats`` of the ordinary ones.  Rows: all
     ordinary samples by seed, then the HD samples switch by switch.
     """
 

@@ -60,7 +60,7 @@ def sample_log_densities(
 
     Columns: ``tracked`` along the reverse SDE; ``ode`` from data to noise by the PF-ODE and
     ``ode_back`` from that noise to data again, ``ode_back_rms`` the distance between the sample
-    and its return; ``elbo`` and ``iwae``; ``*_error_nats``, step halving; ``seed``, ``tracker``,
+    and its return; ``elbo`` and ``iwae``; ``*_error_nats``, estimated; ``seed``, ``tracker``,
     evaluations.
     """
     tables = []

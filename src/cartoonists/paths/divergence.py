@@ -1,6 +1,7 @@
 """Second derivatives of log p along a path: exactly, or by Hutchinson's estimator."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +20,13 @@ class Derivatives:
     """Score ``[batch, *shape]``, Δ = tr H and tr(PHP) ``[batch]`` at one point; H = ∇² log p_λ.
 
     P = I - s sᵀ/|s|² projects onto the directions orthogonal to the score.  A trace that was not
-    computed is None.
+    computed is None.  ``products``: the probes v with H v, where probes estimated the traces.
     """
 
     score: Tensor
     laplacian: Tensor | None = None
     projected_laplacian: Tensor | None = None
+    products: Sequence[tuple[Tensor, Tensor]] = ()
 
 
 class Divergence(ABC):
@@ -107,7 +109,7 @@ class HutchinsonDivergence(Divergence):
         score, products = self._products(model, x, logsnr, probes)
         mean = _mean_dot(probes, products)
         if not projected:
-            return Derivatives(score, mean)
+            return Derivatives(score, mean, products=list(zip(probes, products, strict=True)))
         unit = _unit(score)
         tangent = [v - unit * _dot(unit, v).view(-1, *[1] * len(model.shape)) for v in probes]
         return Derivatives(score, mean, _mean_dot(tangent, products))

@@ -1,12 +1,12 @@
-"""Which log-densities can be trusted: their step-halving error against what is shown of them."""
+"""Which log-densities can be trusted: their estimated error against what is shown of them."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-TOLERANCE = 0.1  # nats/dim of step-halving error beyond which a value is left out of statistics
-UNTRUSTED = f"step-halving error above {TOLERANCE:g} nats/dim, or not finite"
+TOLERANCE = 0.1  # nats/dim of estimated error beyond which a value is left out of statistics
+UNTRUSTED = f"estimated error above {TOLERANCE:g} nats/dim, or not finite"
 LEAST = 3  # values that statistics need
 VISIBLE = 0.5  # of the spread: a larger error can be seen in a figure of the values
 
