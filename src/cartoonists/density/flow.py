@@ -30,9 +30,9 @@ def flow_log_density(
 ) -> Likelihood:
     """log p_λmax(x) by the PF-ODE, ``[n]``, nats, with its estimated error.
 
-    The error (`FlowError` where the solver is *adams*) holds the noise of the probes too.  Sample i's probes
-    depend on ``seeds[i]`` alone; two samples with the same seed share them (common random
-    numbers), so their difference is more precise than either.
+    The error (`FlowError` where the solver is *adams*) holds the noise of the probes too.
+    Sample i's probes depend on ``seeds[i]`` alone; two samples with the same seed share them
+    (common random numbers), so their difference is more precise than either.
     """
     return ode_log_density(
         model, x, settings.steps, settings.solver, "hutchinson", seeds=seeds,
