@@ -3,8 +3,8 @@
     python benchmarks/flow_error.py [--samples 64] [--seed 0]
 
 Writes benchmarks/results/flow_error.csv and .png/.svg.  *official*: Euler, uniform steps, one fresh
-Rademacher probe in pixels, as the paper's code does; *score_sde*: Dormand–Prince with one probe
-kept for the whole path (Song et al., 2021), at several tolerances.
+Rademacher probe in pixels, as the paper's code does; *Dormand–Prince*: this library's, with one
+probe kept for the whole path, which is the scheme of Song et al. (2021), at several tolerances.
 """
 
 from functools import partial
@@ -47,7 +47,7 @@ def adaptive(model, x, seeds, direction):
         )  # fmt: skip
         error = run.log_density - model.log_prob(run.x if x is None else x)
         nfe = run.nfe.double().mean().item()
-        yield {"method": "score_sde (RK45, kept probe)", "nfe": nfe, **summary(error)}
+        yield {"method": "Dormand–Prince, probe kept", "nfe": nfe, **summary(error)}
 
 
 def rows(samples: int, seed: int):
