@@ -1,50 +1,77 @@
-"""Draws docs/images/published_faces.png from the arrays beside it."""
+"""Draws docs/images/published_faces.png, one seed a row.
 
+    python docs/published_picture.py [results/faces/64]
+
+From a run where its folder is named, which is then kept as published_faces.npz beside the picture;
+else from what is kept.
+"""
+
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
+from cartoonists.files.artifacts import read_arrays
 from cartoonists.report.plots import save, use_style
 
 FOLDER = Path(__file__).parent / "images"
+ROWS = 4
+
+
+def gathered(results: Path) -> dict[str, np.ndarray]:
+    """Pictures ``[seeds, kinds, 3, h, w]`` and what stands under them; ordinary ones first."""
+    found, _ = read_arrays(results / "high_density_images.npz")
+    table = pd.read_csv(results / "high_density.csv").set_index(["seed", "switch_logsnr"])
+    late_first = np.argsort(-found["switch_logsnr"])
+    kinds = np.array([np.nan, *found["switch_logsnr"][late_first]])
+    seeds = found["seeds"][:ROWS]
+    rows = [table.loc[list(zip([s] * len(kinds), kinds, strict=True))] for s in seeds]
+    images = found["images"][[0, *(late_first + 1)], :ROWS]
+    return {
+        "pixels": images.swapaxes(0, 1),
+        "nats_per_dim": np.stack([row["log_density_nats"] / row["dimensions"] for row in rows]),
+        "error": np.stack([row["error_nats"] / row["dimensions"] for row in rows]),
+        "png_bytes": np.stack([row["png_bytes"] for row in rows]),
+        "switch_logsnr": kinds,
+        "seeds": seeds,
+    }
 
 
 def title(switch: float) -> str:
     """Above a column: NaN is the ordinary sample."""
-    return "ordinary" if np.isnan(switch) else f"HD from λ = {switch:g}"
-
-
-def caption(arrays, i: int, j: int) -> str:
-    """Log-density in nats per dimension with its error, where it was measured, and PNG size."""
-    value, error = arrays["nats_per_dim"][i, j], arrays["error"][i, j]
-    size = f"{arrays['png_bytes'][i, j] / 1000:.1f} kB"
-    return size if np.isnan(value) else f"{value:.2f} ± {error:.2f}, {size}"
+    return "ordinary" if np.isnan(switch) else f"HD from λ = {switch:.2g}"
 
 
 def draw(arrays) -> plt.Figure:
-    """Rows are seeds, columns kinds of sample; log-density, its error and PNG size underneath."""
-    pixels = arrays["pixels"]  # [rows, columns, 3, height, width]
+    """Rows are seeds, columns kinds of sample; log-density (error) and PNG bytes underneath."""
+    pixels = arrays["pixels"]
     rows, columns = pixels.shape[:2]
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.55 * columns, 1.85 * rows), layout="constrained", squeeze=False
+        rows, columns, figsize=(1.55 * columns, 1.95 * rows), layout="constrained", squeeze=False
     )
     for i in range(rows):
         for j in range(columns):
             axis = axes[i, j]
             axis.imshow(pixels[i, j].transpose(1, 2, 0), interpolation="nearest")
-            axis.set_xlabel(caption(arrays, i, j), fontsize=7, labelpad=2)
+            density = f"{arrays['nats_per_dim'][i, j]:.3f} ({arrays['error'][i, j]:.3f})"
+            under = f"{density}\n{arrays['png_bytes'][i, j]:,} bytes"
+            axis.set_xlabel(under, fontsize=8, labelpad=2)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             axis.grid(False)
             if i == 0:
-                axis.set_title(title(arrays["switch_logsnr"][j]), fontsize=8)
+                axis.set_title(title(arrays["switch_logsnr"][j]), fontsize=9)
     return figure
 
 
 def main() -> None:
     use_style()
-    with np.load(FOLDER / "published_faces.npz", allow_pickle=False) as arrays:
+    kept = FOLDER / "published_faces.npz"
+    if len(sys.argv) > 1:
+        np.savez_compressed(kept, **gathered(Path(sys.argv[1])))
+    with np.load(kept, allow_pickle=False) as arrays:
         save(draw(arrays), [FOLDER / "published_faces.png"])
 
 
