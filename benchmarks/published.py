@@ -14,16 +14,16 @@ import pandas as pd
 import yaml
 
 from cartoonists.report.register import COLUMNS, Register, text
+from cartoonists.report.rules import NOT_TESTED
 from cartoonists.report.scoreboard import SIGNS, scoreboard
 from cartoonists.statistics.claims import Interval
 from cartoonists.statistics.estimates import read_rows
 
 CLONE = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).parent / "results"
-NUMBERS = (  # claims whose numbers are shown, not the verdict alone
+NUMBERS = (  # claims whose rows are shown, not the verdict alone
     "tracked-follows-ode", "tracked-offset", "hd-less-detail", "hd-late-cartoons", "hd-early-blur",
-    "cartoon-or-blur", "blur-raises", "png-follows-density", "guidance-monotone", "guidance-detail",
-    "alignment-agrees", "local-dimension-density",
+    "png-follows-density", "local-dimension-density",
 )  # fmt: skip
 
 
@@ -36,24 +36,43 @@ def ours() -> dict[str, str]:
     return dict(rows)
 
 
-def verdicts(register: Register, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A line a claim and a column a model; and the deciding numbers of some claims."""
-    known, columns, numbers = ours(), {}, []
+def verdicts(register: Register, rows: pd.DataFrame) -> pd.DataFrame:
+    """A line a claim and a column a model."""
+    known, columns = ours(), {}
     for model, part in rows[rows["model"] != ""].groupby("model", sort=False):
-        board = scoreboard(register, part).set_index("id")
-        board = board[board["rows"] > 0]
+        asked = Register([entry for entry in register.entries if entry.id in set(part["id"])])
+        board = scoreboard(asked, part).set_index("id")
         columns[model] = board["verdict"].map(lambda v: f"{SIGNS[v]} {v}")
-        shown = board.loc[[name for name in NUMBERS if name in board.index]].reset_index()
-        numbers.append(
-            shown.assign(model=model)[["id", "statement", "model", "verdict", "numbers"]]
-        )
     table = pd.DataFrame(columns)
     entries = [entry for entry in register.entries if entry.id in table.index]
     table = table.loc[[entry.id for entry in entries]].fillna("")
     here = [f"{SIGNS[known[e.id]]} {known[e.id]}" if e.id in known else "" for e in entries]
     table.insert(0, "ours", here)
     table.insert(0, "claim", [f"[{e.number}](claims.md#{e.id}) {e.title}" for e in entries])
-    return table, pd.concat(numbers).sort_values("id", kind="stable")
+    return table
+
+
+def numbers(register: Register, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of some claims: what was measured, decided or not."""
+    titles = {e.id: f"[{e.number}](claims.md#{e.id}) {e.title}" for e in register.entries}
+    kept = rows[rows["id"].isin(NUMBERS) & rows["ours"].notna()]
+    elsewhere = (kept["id"] == "png-follows-density") & (kept["condition"] != "ordinary samples")
+    kept = kept[~elsewhere].sort_values("id", key=lambda ids: ids.map(NUMBERS.index), kind="stable")
+    return pd.DataFrame(
+        {
+            "claim": kept["id"].map(titles),
+            "model": kept["model"],
+            "of": kept["condition"].str.replace(r"(?<=λ = )(.+)", _short, regex=True),
+            "measured": [text(interval(row)) for _, row in kept.iterrows()],
+            "unit": kept["unit"],
+            "n": kept["n"],
+            "verdict": kept["verdict"],
+        }
+    )
+
+
+def _short(match: re.Match) -> str:
+    return f"{round(float(match[1]), 2) + 0:g}"
 
 
 def gains(rows: pd.DataFrame, model: str, folder: Path) -> pd.DataFrame:
@@ -71,7 +90,7 @@ def gains(rows: pd.DataFrame, model: str, folder: Path) -> pd.DataFrame:
         lines.append(
             {
                 "model": model,
-                "switch λ": f"{switch:.3g}",
+                "switch λ": f"{round(switch, 2) + 0:g}",
                 "pairs": gain["n"],
                 "gain in log p, nats/dim": text(interval(gain)),
                 "share of pairs where HD is denser": text(interval(denser)),
@@ -88,16 +107,22 @@ def interval(row: pd.Series) -> Interval:
 
 def main() -> None:
     content = yaml.safe_load((CLONE / "workflow/claims.yaml").read_text(encoding="utf-8"))
+    register = Register.of(content)
     parts, found = [], []
     for folder in map(Path, sys.argv[1:]):
         rows = pd.concat([read_rows(file, COLUMNS) for file in sorted(folder.glob("*.csv"))])
         parts.append(rows)
-        for model in rows[rows["id"] == "hd-gain"]["model"].unique():
+        decided = rows[(rows["id"] == "hd-gain") & (rows["verdict"] != NOT_TESTED)]
+        for model in decided["model"].unique():
             found.append(gains(rows, model, folder.parent))
-    table, numbers = verdicts(Register.of(content), pd.concat(parts, ignore_index=True))
-    table.to_csv(OUT / "published_verdicts.csv", index=False)
-    numbers.to_csv(OUT / "published_numbers.csv", index=False)
-    pd.concat(found).to_csv(OUT / "published_gains.csv", index=False)
+    everything = pd.concat(parts, ignore_index=True)
+    tables = {
+        "verdicts": verdicts(register, everything[everything["verdict"] != NOT_TESTED]),
+        "numbers": numbers(register, everything),
+        "gains": pd.concat(found),
+    }
+    for name, table in tables.items():
+        table.to_csv(OUT / f"published_{name}.csv", index=False)
 
 
 if __name__ == "__main__":

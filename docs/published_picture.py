@@ -1,8 +1,9 @@
-"""Draws docs/images/published_faces.png, one seed a row.
+"""Draws docs/images/published_NAME.png, one seed a row.
 
-    python docs/published_picture.py [results/faces/64]
+    python docs/published_picture.py faces [results/faces/64]
+    python docs/published_picture.py digits [results/mnist/hot-cold]
 
-From a run where its folder is named, which is then kept as published_faces.npz beside the picture;
+From a run where its folder is named, which is then kept as published_NAME.npz beside the picture;
 else from what is kept.
 """
 
@@ -54,7 +55,8 @@ def draw(arrays) -> plt.Figure:
     for i in range(rows):
         for j in range(columns):
             axis = axes[i, j]
-            axis.imshow(pixels[i, j].transpose(1, 2, 0), interpolation="nearest")
+            image = np.broadcast_to(pixels[i, j], (3, *pixels.shape[3:])).transpose(1, 2, 0)
+            axis.imshow(image, interpolation="nearest")
             density = f"{arrays['nats_per_dim'][i, j]:.3f} ({arrays['error'][i, j]:.3f})"
             under = f"{density}\n{arrays['png_bytes'][i, j]:,} bytes"
             axis.set_xlabel(under, fontsize=8, labelpad=2)
@@ -68,11 +70,12 @@ def draw(arrays) -> plt.Figure:
 
 def main() -> None:
     use_style()
-    kept = FOLDER / "published_faces.npz"
-    if len(sys.argv) > 1:
-        np.savez_compressed(kept, **gathered(Path(sys.argv[1])))
+    name, *results = sys.argv[1:]
+    kept = FOLDER / f"published_{name}.npz"
+    if results:
+        np.savez_compressed(kept, **gathered(Path(results[0])))
     with np.load(kept, allow_pickle=False) as arrays:
-        save(draw(arrays), [FOLDER / "published_faces.png"])
+        save(draw(arrays), [kept.with_suffix(".png")])
 
 
 if __name__ == "__main__":
