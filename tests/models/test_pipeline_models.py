@@ -135,6 +135,14 @@ def test_a_pipeline_of_pixels_is_a_model_of_images():
     assert model.shape == (3, 8, 8) and model.finish(torch.zeros(1, 3, 8, 8)).dtype == torch.uint8
 
 
+def test_an_autoencoder_that_overflows_is_told():
+    pipe = made.stable_diffusion(MIXTURE)
+    model = model_of(pipe, made.stable_diffusion)
+    torch.nn.init.constant_(pipe.vae.decoder.conv_out.weight, float("inf"))
+    with pytest.raises(FloatingPointError, match="outputs of the decoder that are not finite"):
+        model.picture(torch.zeros(1, 4, 8, 8))
+
+
 def test_training_goes_on_after_a_look():
     pipe = made.stable_diffusion(MIXTURE)
     model_of(pipe, made.stable_diffusion)

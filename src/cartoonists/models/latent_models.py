@@ -65,7 +65,7 @@ class LatentModel(NetworkScore):
             encoder.encode(part.to(self.device, encoder.dtype)).latent_dist.mode()
             for part in images.split(DECODE_BATCH)
         ]
-        clean = (torch.cat(parts).cpu().double() - self.shift) / self.unit
+        clean = (_finite(parts, "encoder") - self.shift) / self.unit
         return self.prepare(self.end_scale * clean)
 
     def to_pixels(self, x: Tensor) -> Tensor:
@@ -85,8 +85,19 @@ class LatentModel(NetworkScore):
             decoder.decode(part.to(self.device, decoder.dtype)).sample
             for part in latents.split(DECODE_BATCH)
         ]
-        pixels = torch.floor((torch.cat(parts).cpu().double() + 1) * 128)
+        pixels = torch.floor((_finite(parts, "decoder") + 1) * 128)
         return pixels.clamp(0, 255).to(torch.uint8)
+
+
+def _finite(parts: list[Tensor], name: str) -> Tensor:
+    """Outputs of an autoencoder in float64.  Raises FloatingPointError: some overflow in fp16."""
+    values = torch.cat(parts).cpu().double()
+    if not torch.isfinite(values).all():
+        raise FloatingPointError(
+            f"vae: outputs of the {name} that are not finite found in {parts[0].dtype}, allowed: "
+            "finite ones (try the autoencoder in torch.float32)"
+        )
+    return values
 
 
 def load_latent(

@@ -198,6 +198,8 @@ def _texts(pipe, name: str, prompt: str) -> tuple[Given, Given]:
     options: dict[str, Any] = {"device": pipe.device, "num_images_per_prompt": 1}
     if name == "StableDiffusion3Pipeline":
         options |= {"prompt_2": None, "prompt_3": None}
+    elif name.startswith("PixArt"):
+        options["clean_caption"] = True  # as its pipelines do where they can
     found = pipe.encode_prompt(prompt, do_classifier_free_guidance=True, **options)
     if name == "StableDiffusionPipeline":
         return {"prompt": found[0]}, {"prompt": found[1]}
