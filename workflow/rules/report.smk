@@ -43,7 +43,7 @@ use rule job from claims as claims with:
 
 
 rule notebooks:
-    """The executed notebooks as web pages, without the cell that Snakemake put in front."""
+    """The executed notebooks as web pages, without Snakemake's cell and the code of set-up."""
     input:
         notebooks=expand("results/notebooks/{topic}.ipynb", topic=TOPICS),
         # a failed notebook is kept as its log: the figures say whether it came to its end
@@ -64,7 +64,8 @@ rule notebooks:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties",
+        drop="--TagRemovePreprocessor.remove_cell_tags=snakemake-job-properties"
+        " --TagRemovePreprocessor.remove_input_tags=set-up",
     shell:
         "jupyter nbconvert --to html --embed-images --TagRemovePreprocessor.enabled=True"
         " {params.drop} --output-dir results/notebooks {input.notebooks:q} 2> {log:q}"

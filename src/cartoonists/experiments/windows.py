@@ -43,7 +43,7 @@ MARGIN = 0.1  # ε of T_lower and T_upper
 
 
 def renoise(model: ScoreModel, x: Tensor, logsnr: float, seeds: Sequence[int]) -> Tensor:
-    """x_λ ~ q(x_λ | x at logsnr_max), ``[n, *shape]``; the noise belongs to the seed, not to λ."""
+    """x_λ ~ q(x_λ | x at logsnr_max), ``[n, *shape]``; each seed reuses its noise at every λ."""
     model.schedule.check(logsnr, "logsnr")
     ratio, variance = model.schedule.transition(logsnr, model.schedule.logsnr_max)
     noise = Streams(seeds, "window noise").normal(model.shape).to(x)

@@ -21,7 +21,7 @@ from cartoonists.paths.streams import Streams
 class ImageModel(NetworkScore):
     """A network score model of images, with its data scaling and its card.
 
-    ``card`` is what the checkpoint says of itself: architecture, schedule, data statistics,
+    ``card`` is the checkpoint's metadata: architecture, schedule, data statistics,
     training, held-out ELBO, sha256 (as far as its format has them).  ``clip`` is the value that the
     denoised image is clipped to where its scheduler config says so; scores and log-densities are of
     the network as it is.

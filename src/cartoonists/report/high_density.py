@@ -177,7 +177,8 @@ def spectra(tables: Tables) -> Figure:
             x, y, se = (part[c] for c in ("frequency_cycles_per_pixel", "power", "power_se"))
             colour = "black" if switch is None else colours[switch]
             label = "ordinary" if switch is None else f"λ = {switch:g}"
-            axis.plot(x, y, color=colour, label=label)
+            style: dict[str, Any] = {"linewidth": 2, "linestyle": "--", "zorder": 3}
+            axis.plot(x, y, color=colour, label=label, **(style if switch is None else {}))
             low = np.maximum(y - 1.96 * se, y * 0.1)
             axis.fill_between(x, low, y + 1.96 * se, color=colour, alpha=0.2, linewidth=0)
         axis.set(xscale="log", yscale="log", xlabel="frequency [cycles/pixel]")

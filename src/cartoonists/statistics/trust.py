@@ -1,4 +1,4 @@
-"""Which log-densities can be trusted: their estimated error against what is shown of them."""
+"""Which log-densities can be trusted: the estimated error relative to the differences reported."""
 
 from collections.abc import Mapping
 
