@@ -75,12 +75,12 @@ def _rows_of(found: Mapping[str, np.ndarray], table: pd.DataFrame) -> list[list[
 
 
 def low_to_high(models: Mapping[str, tuple[Mapping[str, np.ndarray], pd.DataFrame]]) -> Figure:
-    """A row a model: the images of its first seed from low to high log-density.
+    """A row a model: the images of its first seed from low to high log-density, with its error.
 
     ``models`` gives the arrays and the table that `image_grid` takes.
     """
     columns = max(len(found["images"]) for found, _ in models.values())
-    size = (1.25 * columns, 1.55 * len(models))
+    size = (1.25 * columns, 1.7 * len(models))
     options: dict[str, Any] = {"figsize": size, "squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(len(models), columns, **options)
     for line, (found, table) in zip(axes, models.values(), strict=True):
@@ -91,7 +91,8 @@ def low_to_high(models: Mapping[str, tuple[Mapping[str, np.ndarray], pd.DataFram
             switch = rows[i]["switch_logsnr"]
             name = "ordinary" if np.isnan(switch) else f"HD from λ = {switch:.2g}"
             axis.set_title(name, fontsize=8)
-            axis.set_xlabel(f"{rows[i]['log_density_nats'] / rows[i]['dimensions']:.2f}")
+            value, error = rows[i][["log_density_nats", "error_nats"]] / rows[i]["dimensions"]
+            axis.set_xlabel(f"{value:.2f} ± {error:.2f}", fontsize=8)
         for axis in line[len(order) :]:
             axis.set_axis_off()
     figure.supxlabel("log-density at equal noise [nats/dim]", fontsize=9)
