@@ -169,7 +169,7 @@ def _origin_words(run: Mapping[str, Any], folder: Path) -> str:
         links = [f"[{path.stem}](notebooks/{path.name})" for path in notebooks]
         rows["notebooks"] = ", ".join(links)
     if (folder / "explorer.html").exists():
-        rows["explorer"] = "[samples against the switch point and the quantile](explorer.html)"
+        rows["explorer"] = "[samples against the switch point and the strength](explorer.html)"
     lines = [f"| {name} | {words} |" for name, words in rows.items()]
     return "\n".join(["| | |", "| --- | --- |", *lines])
 
