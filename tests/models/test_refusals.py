@@ -3,6 +3,7 @@
 # ruff: noqa: E501  (one line a case)
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -350,6 +351,16 @@ def test_a_class_is_read_or_refused_as_its_row_says(name):
     assert reading.kind == found.kind and (
         reading.head in found.heads or not found.shipped or not found.heads
     )
+
+
+@pytest.mark.parametrize("part", ["text_encoder_2", "text_encoder_3", "tokenizer_2"])
+def test_text_encoders_of_a_pipeline_are_there_or_not_named(tmp_path, part):
+    spec = made(tmp_path, "pipeline")
+    shutil.rmtree(tmp_path / part)
+    refused(spec, "is missing")
+    if part == "text_encoder_3":  # the one that Stable Diffusion 3 does without
+        change(tmp_path / INDEX, {part: [None, None], "tokenizer_3": [None, None]})
+        assert load_model(spec).shape == (4, 4, 4)
 
 
 def test_conditions_of_a_pipeline_are_those_that_it_takes(tmp_path):

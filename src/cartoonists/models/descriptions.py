@@ -30,6 +30,7 @@ from cartoonists.models.latent_descriptions import (
     family_of,
     latent_scheduler,
     latent_shapes,
+    text_parts,
 )
 from cartoonists.models.scheduler_configs import read_scheduler
 
@@ -105,7 +106,8 @@ def _of_latent(folder: Path, options: Mapping[str, Any]) -> ModelDescription:
 
 
 def _of_pipeline(folder: Path, options: Mapping[str, Any]) -> ModelDescription:
-    family = family_of(folder)[0]
+    family, index = family_of(folder)
+    text_parts(folder, family, index)
     shapes = _latents(folder, options, family)
     place, config = component(folder, family.part, family.kind)
     check_condition(family, config, place, options.get("label"), options.get("prompt") or "")

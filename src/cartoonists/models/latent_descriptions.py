@@ -10,10 +10,12 @@ from typing import Any
 
 from cartoonists.files.configs import count, number, numbers, read_json, refuse, side_lengths
 from cartoonists.files.errors import CheckpointError
+from cartoonists.files.weights import variants
 from cartoonists.models.folders import scheduler_config
 from cartoonists.models.scheduler_configs import SchedulerReading, read_scheduler
 
 CLIP, PROJECTED, T5 = "CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel"
+ABSENT = (None, [None, None])  # a part in an index that a pipeline does without
 TOKENIZERS = (
     "CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast",
     "PreTrainedTokenizerFast", "TokenizersBackend",
@@ -89,19 +91,33 @@ def family_of(folder: Path) -> tuple[Family, dict]:
     for part, allowed in family.parts.items():
         found = content.get(part)
         spare = family.spare and part.endswith(family.spare.removeprefix("text_encoder"))
-        if spare and found in (None, [None, None]):
+        if spare and found in ABSENT:
             continue
         if found not in [[library, kind] for library in LIBRARIES for kind in allowed]:
             raise refuse(index, part, found, f"{', '.join(allowed)} of {' or '.join(LIBRARIES)}")
     known = {*family.parts, *UNUSED, "scheduler"}
     for part, value in content.items():
-        if isinstance(value, list) and value != [None, None] and part not in known:
+        if isinstance(value, list) and value not in ABSENT and part not in known:
             raise CheckpointError(f"{index}: {part}: found, allowed: {', '.join(sorted(known))}")
     words = {k: content[k] for k in WORDS if k in content}
     for key, value in words.items():
         if not isinstance(value, bool):
             raise refuse(index, key, value, "true, false")
     return family, content
+
+
+def text_parts(folder: Path, family: Family, index: dict) -> dict[str, str]:
+    """The text encoders of a folder and their tokenizers, files of both there."""
+    found = {}
+    for part in family.texts:
+        if part == family.spare and index.get(part) in ABSENT:
+            continue
+        found[part] = part.replace("text_encoder", "tokenizer")
+        if not variants(folder / part, "model"):
+            raise CheckpointError(f"{folder / part}: model.safetensors is missing")
+        if not (folder / found[part]).is_dir():
+            raise CheckpointError(f"{folder / found[part]} is missing")
+    return found
 
 
 def latent_scheduler(folder: Path, noise: str = "table") -> SchedulerReading:

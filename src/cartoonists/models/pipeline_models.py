@@ -23,6 +23,7 @@ from cartoonists.models.latent_descriptions import (
     family_of,
     latent_scheduler,
     latent_shapes,
+    text_parts,
 )
 from cartoonists.models.latent_models import LatentModel, load_encoder, load_tokenizer
 from cartoonists.models.latent_networks import (
@@ -233,17 +234,13 @@ def load_pipeline(
     folder = Path(folder)
     family, index = family_of(folder)
     latent_scheduler(folder, family.noise)
-    parts: dict[str, Any] = {"scheduler": _read_noise(folder)}
+    parts: dict[str, Any] = dict.fromkeys(family.parts) | {"scheduler": _read_noise(folder)}
     for part, kind in ((family.part, family.kind), ("vae", "AutoencoderKL")):
         place, config = component(folder, part, kind)
         there = variant if part != "vae" or variant in variants(place) else None
         parts[part] = load_network(kind, config, place, there)
-    for part, kind in family.texts.items():
-        tokenizer = part.replace("text_encoder", "tokenizer")
-        if part == family.spare and not (folder / part).is_dir():
-            parts |= {part: None, tokenizer: None}
-            continue
-        parts[part] = load_encoder(folder / part, kind, variant)
+    for part, tokenizer in text_parts(folder, family, index).items():
+        parts[part] = load_encoder(folder / part, family.texts[part], variant)
         parts[tokenizer] = load_tokenizer(folder / tokenizer, index[tokenizer][1])
     pipe = _assembled(index, parts)
     return from_pipeline(pipe, prompt, label=label, guidance=guidance, resolution=resolution)
