@@ -22,7 +22,7 @@ from cartoonists.experiments.likelihood import (
 from cartoonists.experiments.tables import TableSettings, choose_table, table_from_arrays
 from cartoonists.images.data import PixelScaling
 from cartoonists.models.checkpoints import ImageModel
-from cartoonists.statistics.summaries import bits_by_estimator, steps_to_none
+from cartoonists.statistics.summaries import NO_STEP, bits_by_estimator, offsets_by_steps
 
 SHAPE = (1, 4, 4)
 VARIANCE = 0.2
@@ -126,7 +126,7 @@ def test_the_offset_in_the_limit_of_small_steps_is_the_bias_and_the_difference_o
     model = PerturbedGaussian(64, 0.3, 0.2, VP())
     table = tracked_offsets(model, model.posterior, range(256), [64, 256], FlowSettings(48))
     gap = table["tracked_log_density_nats"] - table["ode_log_density_nats"]
-    limits = steps_to_none(table.assign(gap=gap), "gap")
+    limits = 64 * offsets_by_steps(table.assign(ode_error_nats=0.0))[NO_STEP]
     sde = predicted_bias(model)
 
     def variance(logsnr, w):

@@ -7,11 +7,12 @@ import pytest
 from cartoonists.statistics.claims import Bootstrap
 from cartoonists.statistics.estimates import bootstrapped
 from cartoonists.statistics.summaries import (
+    NO_STEP,
     compared_pairs,
     distance_from_even,
     half_way_gap,
+    offsets_by_steps,
     place_in_window,
-    steps_to_none,
     turning_point,
 )
 from cartoonists.statistics.trust import trusted_whole
@@ -125,9 +126,14 @@ def test_distance_from_an_even_choice(own, sibling, distance):
 
 
 def test_an_error_of_first_order_is_extrapolated_away():
-    rows = [(seed, n, seed + 3.0 / n) for seed in (0, 1) for n in (8, 32, 128)]
-    table = pd.DataFrame(rows, columns=["seed", "steps", "gap"])
-    table.loc[table["steps"] == 8, "gap"] = 99.0  # only the two largest count
-    assert steps_to_none(table, "gap").tolist() == pytest.approx([0.0, 1.0])
+    rows = [(seed, n, seed + 3.0 / n) for seed in (0, 1, 2) for n in (8, 32, 128)]
+    table = pd.DataFrame(rows, columns=["seed", "steps", "tracked_log_density_nats"])
+    table = table.assign(dimensions=2, ode_log_density_nats=0.0, ode_error_nats=0.0)
+    table.loc[table["steps"] == 8, "tracked_log_density_nats"] = 99.0  # only the two largest count
+    table.loc[8, "ode_error_nats"] = 1.0  # one of seed 2
+    found = offsets_by_steps(table)
+    assert list(found) == [8, 32, 128, NO_STEP] and found.index.tolist() == [0, 1]
+    assert found[NO_STEP].tolist() == pytest.approx([0.0, 0.5])
+    assert offsets_by_steps(table.assign(ode_error_nats=1.0)).empty
     with pytest.raises(ValueError, match="steps: .*128.* found, allowed: two or more"):
-        steps_to_none(table[table["steps"] == 128], "gap")
+        offsets_by_steps(table[table["steps"] == 128])

@@ -9,8 +9,8 @@ from cartoonists.statistics.estimates import (
     geometric_mean,
     mean,
 )
-from cartoonists.statistics.summaries import steps_to_none
-from cartoonists.statistics.trust import UNTRUSTED, trusted, trusted_whole
+from cartoonists.statistics.summaries import NO_STEP, offsets_by_steps
+from cartoonists.statistics.trust import UNTRUSTED, trusted
 
 ODE = "ode_log_density_nats"
 
@@ -37,9 +37,7 @@ def tracked(measured: Measurements, model: str, artifact: str) -> None:
 def offset(measured: Measurements, model: str, artifact: str) -> None:
     """Claim 3: tracked - PF-ODE of the ancestral chain, extrapolated to no step."""
     table = pd.read_csv(artifact)
-    kept = table[trusted_whole(table, ["seed"], ODE)]
-    gap = (kept["tracked_log_density_nats"] - kept[ODE]) / kept["dimensions"]
-    limits = steps_to_none(kept.assign(gap=gap), "gap")
+    limits = offsets_by_steps(table)[NO_STEP]
     ladder = " and ".join(str(n) for n in sorted(table["steps"].unique())[-2:])
     dropped = table["seed"].nunique() - len(limits)
     measured.add(

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from cartoonists.statistics.claims import Bootstrap
-from cartoonists.statistics.trust import LEAST, trusted
+from cartoonists.statistics.trust import LEAST, trusted, trusted_whole
 
 HALVES = ("tracked - log p", "log p - ELBO")  # of a second score (`second_score`)
+NO_STEP = "no step"
 NETWORK = "network"  # the name of the model that is no control
 
 
@@ -46,18 +47,24 @@ def compared_pairs(table: pd.DataFrame) -> pd.DataFrame:
     return pairs[["seed", "switch_logsnr", *names.values(), "error_nats", "trusted"]]
 
 
-def steps_to_none(table: pd.DataFrame, column: str) -> pd.Series:
-    """A value of first order in the step, extrapolated to no step from the two largest numbers.
+def offsets_by_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Tracked - PF-ODE log-density a dimension: a row a seed, a column a number of steps.
 
-    ``(r fine - coarse)/(r - 1)`` with r the ratio of the numbers of ``steps`` (Richardson, 1911);
-    a value a seed.  Raises ValueError for fewer than two numbers of steps.
+    The last column, `NO_STEP`, is extrapolated from the two largest numbers, for the tracked value
+    is of first order in the step: ``(r fine - coarse)/(r - 1)`` with r the ratio of the numbers
+    (Richardson, 1911).  Seeds whose values cannot all be trusted are left out.
+    Raises ValueError for fewer than two numbers of steps.
     """
-    values = table.pivot(index="seed", columns="steps", values=column)
+    ode = "ode_log_density_nats"
+    gap = (table["tracked_log_density_nats"] - table[ode]) / table["dimensions"]
+    gap = gap.where(trusted_whole(table, ["seed"], ode))
+    values = table.assign(gap=gap).pivot(index="seed", columns="steps", values="gap")
     if values.shape[1] < 2:
         raise ValueError(f"steps: {list(values)} found, allowed: two or more numbers")
     few, many = values.columns[-2:]
     ratio = many / few
-    return (ratio * values[many] - values[few]) / (ratio - 1)
+    values[NO_STEP] = (ratio * values[many] - values[few]) / (ratio - 1)
+    return values.dropna()
 
 
 def half_way_gap(levels: Sequence[float], forgotten: float | None = None) -> Callable:
