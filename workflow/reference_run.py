@@ -24,7 +24,7 @@ from cartoonists.files.artifacts import read_record, write_json
 from cartoonists.report.showing import counts, markdown
 
 WORKFLOW = Path(__file__).parent
-LARGEST = 6_000_000  # bytes of the folder
+LARGEST, SPARE = 6_000_000, 100_000  # bytes of the folder, and kept for its page
 FIGURE, PICTURE = (1600, 256), (900, 64)  # pixels across at most, and colours
 TABLES = ("scoreboard.csv", "claims.csv", "self_checks.csv", "timings.csv", "config.yaml")
 PAGE = "index.md"
@@ -35,8 +35,8 @@ def fill(results: Path, folder: Path, default: Mapping[str, Any]) -> None:
     """Replace ``folder`` by what the run under ``results`` has left.
 
     ``default`` is the default configuration.  Figures, notebooks and an explorer that the run has
-    not made are left out.  Raises OSError where a table is missing, ValueError where the folder
-    would be too large.
+    not made are left out, and so is an explorer that is too large beside the rest.  Raises OSError
+    where a table is missing, ValueError where the folder would be too large.
     """
     for name in TABLES:
         (results / name).stat()
@@ -49,12 +49,17 @@ def fill(results: Path, folder: Path, default: Mapping[str, Any]) -> None:
         shrink(results / figure, folder / figure, *FIGURE)
     for notebook in sorted((results / "notebooks").glob("*.ipynb")):
         notebook_page(notebook, folder / "notebooks")
-    if (results / "explorer.html").exists():
-        shutil.copyfile(results / "explorer.html", folder / "explorer.html")
+    explorer = results / "explorer.html"
+    if explorer.exists() and size(folder) + explorer.stat().st_size < LARGEST - SPARE:
+        shutil.copyfile(explorer, folder / "explorer.html")
     (folder / PAGE).write_text(page(folder), encoding="utf-8")
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if size > LARGEST:
-        raise ValueError(f"{folder}: {size} bytes found, allowed: at most {LARGEST}")
+    if (found := size(folder)) > LARGEST:
+        raise ValueError(f"{folder}: {found} bytes found, allowed: at most {LARGEST}")
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files under a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def figure_files(folder: Path) -> list[Path]:

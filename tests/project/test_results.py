@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -69,12 +68,18 @@ def test_a_run_fills_the_folder_with_what_it_has(results, tmp_path):
     assert set(run["made"]) == {*reference_run.TABLES, f"figures/{FIGURE}.png"}
 
 
-def test_a_folder_that_is_too_large_is_refused(results, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(results / "figures" / f"{FIGURE}.png")
+def test_an_explorer_that_is_too_large_is_left_out_and_a_folder_refused(
+    results, tmp_path, monkeypatch
+):
+    (results / "explorer.html").write_text("small")
+    reference_run.fill(results, tmp_path / "shown", DEFAULT)
+    assert "(explorer.html)" in (tmp_path / "shown" / "index.md").read_text()
     with (results / "explorer.html").open("wb") as file:
         file.truncate(reference_run.LARGEST)
-    with pytest.raises(ValueError, match="allowed: at most 6000000"):
+    reference_run.fill(results, tmp_path / "shown", DEFAULT)
+    assert not (tmp_path / "shown" / "explorer.html").exists()
+    monkeypatch.setattr(reference_run, "LARGEST", 1000)
+    with pytest.raises(ValueError, match="allowed: at most 1000"):
         reference_run.fill(results, tmp_path / "shown", DEFAULT)
     shutil.rmtree(tmp_path / "shown")
     (results / "claims.csv").unlink()
@@ -103,5 +108,4 @@ def test_what_is_stored_is_one_run_and_the_pages_say_the_same():
     assert refresh.filled(report, board) == report
     for link in re.findall(r"\]\(((?:figures|notebooks)/[^)]+)\)", page):
         assert (STORED / link).is_file(), link
-    files = [path for path in STORED.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= reference_run.LARGEST
+    assert reference_run.size(STORED) <= reference_run.LARGEST
