@@ -45,6 +45,13 @@ def title(switch: float) -> str:
     return "ordinary" if np.isnan(switch) else f"HD from λ = {switch:.2g}"
 
 
+def caption(arrays, i: int, j: int) -> str:
+    """Log-density with its error, where there is one, and the size of the file."""
+    value, error = arrays["nats_per_dim"][i, j], arrays["error"][i, j]
+    size = f"{arrays['png_bytes'][i, j]:,} bytes"
+    return size if np.isnan(value) else f"{value:.3f} ({error:.3f})\n{size}"
+
+
 def draw(arrays) -> plt.Figure:
     """Rows are seeds, columns kinds of sample; log-density (error) and PNG bytes underneath."""
     pixels = arrays["pixels"]
@@ -57,9 +64,7 @@ def draw(arrays) -> plt.Figure:
             axis = axes[i, j]
             image = np.broadcast_to(pixels[i, j], (3, *pixels.shape[3:])).transpose(1, 2, 0)
             axis.imshow(image, interpolation="nearest")
-            density = f"{arrays['nats_per_dim'][i, j]:.3f} ({arrays['error'][i, j]:.3f})"
-            under = f"{density}\n{arrays['png_bytes'][i, j]:,} bytes"
-            axis.set_xlabel(under, fontsize=8, labelpad=2)
+            axis.set_xlabel(caption(arrays, i, j), fontsize=8, labelpad=2)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             axis.grid(False)
