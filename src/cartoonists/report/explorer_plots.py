@@ -49,7 +49,7 @@ def _bars(plot: figure, source: ColumnDataSource, x: str, colour: str, alpha: fl
 
 def _legend_below(plot: figure, entries: list[tuple[str, list]]) -> None:
     """A legend outside of the data."""
-    plot.add_layout(Legend(items=entries, ncols=2, label_text_font_size="9pt", spacing=0), "below")
+    plot.add_layout(Legend(items=entries, ncols=2, label_text_font_size="9pt", spacing=12), "below")
 
 
 def _sizes() -> figure:

@@ -109,13 +109,14 @@ function drawScene(runs) {
   area.axes();
 }
 function drawAgreement(runs) {
-  const values = runs.flatMap(r => [r.exact, r.tracked - r.error, r.tracked + r.error]);
-  const range = [Math.min(...values) - 0.3, Math.max(...values) + 0.3];
-  const area = canvas("agreement", range, range, "exact log p [nats]", "tracked [nats]"), {pen, to} = area;
+  const around = values => [Math.min(...values) - 0.3, Math.max(...values) + 0.3];
+  const x = around(runs.map(r => r.exact));
+  const y = around(runs.flatMap(r => [r.exact, r.tracked - r.error, r.tracked + r.error]));
+  const area = canvas("agreement", x, y, "exact log p [nats]", "tracked [nats]"), {pen, to} = area;
   pen.strokeStyle = COLOURS.grey;
-  pen.beginPath();
-  pen.moveTo(to.x(range[0]), to.y(range[0]));
-  pen.lineTo(to.x(range[1]), to.y(range[1]));
+  pen.beginPath();  // where both agree
+  pen.moveTo(to.x(x[0]), to.y(x[0]));
+  pen.lineTo(to.x(x[1]), to.y(x[1]));
   pen.stroke();
   pen.strokeStyle = pen.fillStyle = COLOURS.sample;
   pen.globalAlpha = 0.6;

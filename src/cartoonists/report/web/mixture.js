@@ -56,6 +56,12 @@ const dot = (a, b) => a[0] * b[0] + a[1] * b[1];
 // A step of each tracker from x at λ to μ: the new x, the change of log p, and that change over
 // two steps at once from an earlier evaluation, whose difference tells the error.
 const TRACKERS = {
+  "ancestral": (x, logsnr, cleaner, stream) => {
+    const at = ancestralLook(x, logsnr), {mean, variance} = ancestralMoments(at, cleaner);
+    const next = mean.map((value, i) => value + Math.sqrt(variance[i]) * stream.normal());
+    const change = before => ancestralRatio(before, next, cleaner);
+    return {next, change: change(at), at, joined: change};
+  },
   "euler-maruyama": (x, logsnr, cleaner, stream) => {
     const {score} = mixtureAt(x, logsnr), step = cleaner - logsnr, g2 = VP.sigma2(logsnr);
     const drift = x.map((value, i) => 0.5 * g2 * value + g2 * score[i]);
@@ -65,12 +71,6 @@ const TRACKERS = {
       + dot(before.score, [before.jump[0] + jump[0], before.jump[1] + jump[1]]);
     return {next: x.map((value, i) => value + step * drift[i] + jump[i]),
             change: step * rate + dot(score, jump), at: {score, rate, jump, step}, joined: change};
-  },
-  "ancestral": (x, logsnr, cleaner, stream) => {
-    const at = ancestralLook(x, logsnr), {mean, variance} = ancestralMoments(at, cleaner);
-    const next = mean.map((value, i) => value + Math.sqrt(variance[i]) * stream.normal());
-    const change = before => ancestralRatio(before, next, cleaner);
-    return {next, change: change(at), at, joined: change};
   },
 };
 function ancestralLook(x, logsnr) {
