@@ -4,6 +4,7 @@
 # make train-all OUT=folder MINUTES=60 PACK=pack.npz: every bundled model trained anew.
 # make pack PACK=pack.npz DATA="name=folder …" LOSSY="cifar10=folder": what that needs, in one file.
 # make cards: the pages of the bundled models.
+# make live: the documentation, and a page that runs a network in the browser, in site/live; needs npm.
 # All need Python 3.11 or newer and a package index, and nothing else.
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +20,7 @@ ifneq ($(shell mkdir -p "$$HOME/.cache" 2> /dev/null && test -w "$$HOME" && test
 export HOME := $(CURDIR)/.home
 endif
 
-.PHONY: figures test lint docs results pack train-all cards clean
+.PHONY: live figures test lint docs results pack train-all cards clean
 
 OUT ?= trained
 MINUTES ?= 60
@@ -41,6 +42,10 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	mkdocs build --strict
+
+live: docs
+	$(VENV)/bin/python -m pip install -e ".[live]"
+	python workflow/live.py site/live
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3")'

@@ -9,8 +9,8 @@ from cartoonists.density.stein import estimate_table
 from cartoonists.experiments.control import ControlSettings, model_control
 from cartoonists.experiments.high_density import high_density_pairs, pair_log_densities
 from cartoonists.experiments.shown import guided_shown, high_density_shown
-from cartoonists.experiments.tables import table_arrays, table_from_arrays
-from cartoonists.files.artifacts import read_arrays, write_arrays
+from cartoonists.experiments.tables import read_table, table_arrays
+from cartoonists.files.artifacts import write_arrays
 
 NAME, FLOW = "fashion-mnist/likelihood", {"steps": 8, "probes": 1}
 
@@ -28,7 +28,7 @@ def stein(tmp_path_factory, model):
 
 
 def test_high_density_samples(model, stein):
-    table = table_from_arrays(read_arrays(stein)[0])
+    table = read_table(stein)
     pairs = high_density_pairs(model, [-5.0, 5.0], [4, 9], base_steps=16, steps=16, posterior=table)
     clean = pairs.denoised(model)
     rows = pair_log_densities(model, pairs, clean, FlowSettings(**FLOW), table)
@@ -47,7 +47,7 @@ def test_high_density_samples(model, stein):
 
 
 def test_guided_samples(model, stein):
-    table = table_from_arrays(read_arrays(stein)[0])
+    table = read_table(stein)
     settings = ControlSettings(
         strengths=[0.7], n_measured=2, n_compared=1, steps=4, noise_strengths=[], noise={},
         bound=1.0, width=0.02, flow=FlowSettings(**FLOW),

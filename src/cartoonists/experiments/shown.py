@@ -13,8 +13,7 @@ from cartoonists.density.guidance import sample_guided
 from cartoonists.density.posterior import PosteriorTable
 from cartoonists.experiments.high_density import high_density_pairs
 from cartoonists.experiments.noise import with_noise
-from cartoonists.experiments.tables import table_from_arrays
-from cartoonists.files.artifacts import read_arrays
+from cartoonists.experiments.tables import read_table
 from cartoonists.images.pictures import to_picture
 from cartoonists.models.checkpoints import ImageModel, load_model
 
@@ -78,7 +77,7 @@ def guided_shown(
 
 
 def _load(reference, stein, execution) -> tuple[ImageModel, PosteriorTable]:
-    return load_model(reference, **execution or {}), table_from_arrays(read_arrays(stein)[0])
+    return load_model(reference, **execution or {}), read_table(stein)
 
 
 def _measured(

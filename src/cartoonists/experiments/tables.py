@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from cartoonists.density.posterior import Levels, PosteriorTable
 from cartoonists.density.stein import estimate_tables
 from cartoonists.density.tracking import track_reverse_sde
 from cartoonists.experiments.survivors import without_stopped
+from cartoonists.files.artifacts import read_arrays
 from cartoonists.paths.bases import basis_named
 from cartoonists.paths.scores import ScoreModel
 
@@ -91,3 +93,8 @@ def table_from_arrays(arrays: dict[str, np.ndarray]) -> PosteriorTable:
         basis_named(str(arrays["basis"])),
         levels,
     )
+
+
+def read_table(path: str | Path) -> PosteriorTable:
+    """The table of a file that `table_arrays` were written to, such as a run's stein.npz."""
+    return table_from_arrays(read_arrays(path)[0])

@@ -16,7 +16,9 @@ from bokeh.resources import Resources
 from cartoonists.report.explorer_data import Shown
 from cartoonists.report.explorer_plots import plots
 
-SCRIPTS = ("random.js", "mixture.js", "explorer.js", "explorer_path.js", "explorer_mixture.js")
+SCRIPTS = (
+    "random.js", "chain.js", "mixture.js", "explorer.js", "explorer_path.js", "explorer_mixture.js",
+)  # fmt: skip
 
 
 def page(models: Mapping[str, Shown], record: Mapping[str, Any]) -> str:

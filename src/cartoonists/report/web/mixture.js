@@ -2,12 +2,6 @@
 // as in cartoonists.paths.scores, .density.ancestral and .paths.processes.
 "use strict";
 
-const sigmoid = x => 1 / (1 + Math.exp(-x));
-const VP = {  // the variance-preserving schedule: α² = sigmoid(λ), σ² = sigmoid(-λ), f = σ²/2
-  low: -10, high: 10,
-  alpha: logsnr => Math.sqrt(sigmoid(logsnr)),
-  sigma2: logsnr => sigmoid(-logsnr),
-};
 const MIXTURE = {
   weights: [0.5, 0.3, 0.2],
   means: [[-1.1, 0.2], [0.8, 0.9], [0.6, -0.9]],
@@ -78,23 +72,6 @@ function ancestralLook(x, logsnr) {
   return {x, logsnr, clean: x.map((value, i) => (value + sigma2 * score[i]) / VP.alpha(logsnr)),
           variance: diagonal.map(d => Math.max(0, 1 + sigma2 * d) * Math.exp(-logsnr))};
 }
-function transition(noisier, cleaner) {
-  return {ratio: VP.alpha(noisier) / VP.alpha(cleaner),
-          variance: -VP.sigma2(noisier) * Math.expm1(noisier - cleaner)};
-}
-function ancestralMoments(at, cleaner) {
-  const {ratio, variance} = transition(at.logsnr, cleaner), before = VP.sigma2(at.logsnr);
-  const shrink = VP.sigma2(cleaner) / before, gain = VP.alpha(cleaner) * variance / before;
-  return {mean: at.x.map((value, i) => ratio * shrink * value + gain * at.clean[i]),
-          variance: at.variance.map(c => variance * shrink + gain ** 2 * c)};
-}
-function ancestralRatio(at, next, cleaner) {  // log p(x_μ|x_λ) - log q(x_λ|x_μ)
-  const {mean, variance} = ancestralMoments(at, cleaner), forward = transition(at.logsnr, cleaner);
-  const normal = (away, v) => -0.5 * (away * away / v + Math.log(v));
-  return [0, 1].reduce((sum, i) => sum + normal(next[i] - mean[i], variance[i])
-    - normal(at.x[i] - forward.ratio * next[i], forward.variance), 0);
-}
-
 // One sample a seed: its end, tracked and exact log-density, and the step-halving error.
 function trackMixture(method, seed, steps) {
   const stream = new Stream(seed, "path"), step = (VP.high - VP.low) / steps;
