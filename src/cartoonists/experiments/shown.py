@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -84,6 +85,6 @@ def _measured(
     model: ImageModel, pixels: Tensor, x: Tensor, seed: int, flow, table: PosteriorTable
 ) -> Shown:
     found = flow_log_density(model, x, [seed], FlowSettings(**flow), table)
-    values = found.log_density.item(), float(found.error)
-    density, error = (value / model.dimensions for value in values)
+    values = (found.log_density, torch.as_tensor(found.error))
+    density, error = (value.item() / model.dimensions for value in values)
     return Shown(to_picture(pixels.numpy()[0]), density, error)

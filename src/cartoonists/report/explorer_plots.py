@@ -5,8 +5,8 @@ A source has columns ``low`` and ``high`` wherever it has a log-density: the end
 
 from typing import Any
 
-from bokeh.models import BasicTickFormatter, ColumnDataSource, CustomJS, HoverTool, Legend, TapTool
-from bokeh.models.annotations import Span
+from bokeh.models import BasicTickFormatter, ColumnDataSource, CustomJS, HoverTool, TapTool
+from bokeh.models.annotations import Legend, Span
 from bokeh.plotting import figure
 
 GREY, BLUE, ORANGE, GREEN, PINK = "#949494", "#0173b2", "#d55e00", "#029e73", "#cc78bc"
