@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cartoonists.report import blur, control, plots, theory
+from cartoonists.report import blur, control, modes, plots, theory
 from cartoonists.statistics.claims import Bootstrap
 
 
@@ -154,3 +154,17 @@ def test_alignment_has_both_forms_and_their_correlation_at_each_level():
     both, correlated = figure.axes
     assert [line.get_ydata().tolist() for line in both.lines[:2]] == [[2.5, -2.5], [2.5, 2.5]]
     assert correlated.containers[0][0].get_ydata() == pytest.approx([1.0, -1.0])
+
+
+def test_end_points_of_a_target_with_one_equation_are_drawn_in_its_colour():
+    rows = [
+        ("a", "mode ODE", 1e-6), ("a", "HD-ODE", 0.1), ("b", "HD-ODE", 1e-7),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["target", "process", "error"])
+    table = pd.concat([table.assign(dimensions=d, logsnr_t=1.0, status="ok") for d in (1, 2)])
+    both, one = modes.mode_errors(table.reset_index(drop=True)).axes
+    shown = [
+        {line.get_color() for line in axis.lines if np.isfinite(line.get_ydata()).any()}
+        for axis in (both, one)
+    ]
+    assert len(shown[0]) == 2 and len(shown[1]) == 1 and shown[1] < shown[0]

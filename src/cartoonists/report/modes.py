@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from cartoonists.report.plots import PALETTE, legend_above
 
 CURVES = {"newton": "highest mode (Newton)", "mode": "mode ODE", "hd": "HD-ODE"}
+PROCESSES = ["mode ODE", "HD-ODE"]
 STYLES = {"newton": "-", "mode": "--", "hd": ":"}
 
 
@@ -75,6 +76,7 @@ def _end_points(axis: Axes, table: pd.DataFrame, legend: bool) -> None:
         x="dimensions",
         y="error",
         hue="process",
+        hue_order=PROCESSES,
         estimator="median",
         errorbar=("pi", 95),
         dodge=0.3,
