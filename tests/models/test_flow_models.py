@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from cartoonists import RectifiedFlow, bits_per_dim, elbo, load_model, ode_log_density
+from cartoonists.density.stein import estimate_table
 from cartoonists.experiments.blur import noised_image
+from cartoonists.images.own_data import held_out_set
 from cartoonists.models.checkpoints import CheckpointError, save_model, write_card
 from cartoonists.models.networks import PixelUNet
 
@@ -107,3 +109,16 @@ def test_cards_that_mix_schedules_are_refused(tmp_path, change, words):
 def test_an_unknown_output_is_named():
     with pytest.raises(ValueError, match="output: 'noise' found, allowed: eps, velocity"):
         PixelUNet(**NET, output="noise")
+
+
+def test_the_bundled_flow_knows_held_out_images():
+    """Bits/dim of a few images by a short chain, against those of the card."""
+    model = load_model("fashion-mnist/flow")
+    assert isinstance(model.schedule, RectifiedFlow) and model.head == "velocity"
+    images = held_out_set("fashion-mnist", model.shape, 8).images
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    x = model.from_pixels(torch.from_numpy(images), noise)
+    table = estimate_table(model, range(8), pilot_steps=16)
+    bound = elbo(model, x, steps=16, paths=1, posterior=table)
+    bits = bits_per_dim(bound.elbo.mean(), model.dimensions, model.log_pixels_per_unit)
+    assert abs(bits - model.card["held_out"]["bits_per_dim"]) < 1

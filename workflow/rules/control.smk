@@ -50,7 +50,10 @@ use rule job from control_model as control_model with:
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seed=config["seed"],
-        n_samples=CONTROL["n_samples"],
+        # a model whose pictures no other topic looks at has those alone that are measured
+        n_samples=lambda w: CONTROL[
+            "n_samples" if f"{w.dataset}/{w.model}" in GUIDED else "n_measured"
+        ],
         n_aligned=CONTROL["n_aligned"],
         data_dir=config["data_dir"],
         confidence=config["confidence"],
