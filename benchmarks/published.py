@@ -15,7 +15,8 @@ import yaml
 
 from cartoonists.report.register import COLUMNS, Register, text
 from cartoonists.report.rules import NOT_TESTED
-from cartoonists.report.scoreboard import SIGNS, scoreboard
+from cartoonists.report.scoreboard import scoreboard
+from cartoonists.report.showing import SIGNS
 from cartoonists.statistics.claims import Interval
 from cartoonists.statistics.estimates import read_rows
 
@@ -28,12 +29,13 @@ NUMBERS = (  # claims whose rows are shown, not the verdict alone
 
 
 def ours() -> dict[str, str]:
-    """Verdict of each claim in the README's scoreboard, by id."""
-    rows = re.findall(
-        r"^\| \[\d+\]\([^)#]*#([\w-]+)\) \|.*?\| . ([a-z ]+) \|",
-        (CLONE / "README.md").read_text(encoding="utf-8"), re.M,
-    )  # fmt: skip
-    return dict(rows)
+    """Verdict of each claim in the README's table, with its sign, by id."""
+    page = (CLONE / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| \[\d+\]\([^)#]*#([\w-]+)\) \|.*?\| (\S) [a-z ]+ \|", page, re.M)
+    others = re.findall(r"\[(\S)\]\([^)#]*claims.md#([\w-]+)\)", page)
+    words = {sign: f"{sign} {verdict}" for verdict, sign in SIGNS.items()}
+    found = dict(lines) | {name: sign for sign, name in others if sign in words}
+    return {name: words[sign] for name, sign in found.items()}
 
 
 def verdicts(register: Register, rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,8 +48,7 @@ def verdicts(register: Register, rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(columns)
     entries = [entry for entry in register.entries if entry.id in table.index]
     table = table.loc[[entry.id for entry in entries]].fillna("")
-    here = [f"{SIGNS[known[e.id]]} {known[e.id]}" if e.id in known else "" for e in entries]
-    table.insert(0, "ours", here)
+    table.insert(0, "ours", [known.get(entry.id, "") for entry in entries])
     table.insert(0, "claim", [f"[{e.number}](claims.md#{e.id}) {e.title}" for e in entries])
     return table
 
