@@ -111,9 +111,9 @@ def test_black_levels_show_shares_of_steps_and_the_change_per_dimension():
 def test_what_the_black_levels_show_is_said_in_a_sentence():
     level = Bootstrap(resamples=100)
     for found, change in {
-        "exact black holds blur back": {0: -0.5, 32: 0.25},
-        "lifting the black holds blur back": {0: 0.5, 32: -0.25},
-        "the black level makes no difference that can be told": {0: 0.5, 32: 0.25},
+        "more rise at 32 than at 0": {0: -0.5, 32: 0.25},
+        "fewer rise at 32 than at 0": {0: 0.5, 32: -0.25},
+        "no difference can be told": {0: 0.5, 32: 0.25},
     }.items():
         table = black_levels(change)
         alike = table["seed"].eq(0) & table["black_level"].eq(0) & table["step"].eq(0)

@@ -98,9 +98,9 @@ def blur_black(tables: Tables, bootstrap: Bootstrap) -> Figure:
 
 
 def black_seen(model: str, table: pd.DataFrame, bootstrap: Bootstrap) -> str:
-    """What the black levels of one model show, in a sentence: steps that rise, lowest to highest.
+    """What the black levels of one model show, in a sentence: steps that rise at each level.
 
-    The verdict on the difference is that of its interval over images that both levels measure.
+    Highest and lowest are compared by the interval of their difference over the same images.
     """
     up = {
         level: (rises(part[trusted_whole(part, ["source", "seed"])]) > 0).mean(axis=1)
@@ -108,16 +108,17 @@ def black_seen(model: str, table: pd.DataFrame, bootstrap: Bootstrap) -> str:
     }
     low, high = min(up), max(up)
     gap = mean((up[high] - up[low]).dropna())
-    shares = f"{up[low].mean():.0%} of the blur steps raise log p at black level {low:g} and "
-    shares += f"{up[high].mean():.0%} at {high:g} ({gap.n} images)"
+    shares = ", ".join(f"{steps.mean():.0%} at {level:g}" for level, steps in up.items())
     interval = gap.interval(bootstrap)
     if interval.low > 0:
-        found = "exact black holds blur back"
+        found = f"more rise at {high:g} than at {low:g}"
     elif interval.high < 0:
-        found = "lifting the black holds blur back"
+        found = f"fewer rise at {high:g} than at {low:g}"
     else:
-        found = "the black level makes no difference that can be told"
-    return f"{model}: {shares}: {found}."
+        found = "no difference can be told"
+    return (
+        f"{model}, blur steps that raise log p, by black level: {shares}; {found} ({gap.n} images)."
+    )
 
 
 def operations_seen(model: str, table: pd.DataFrame) -> str:
