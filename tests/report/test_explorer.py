@@ -286,6 +286,7 @@ def test_the_players_move_the_sliders_to_the_end(browser, built):
 def test_every_density_has_its_error_bar(browser, built):
     sweep = built[1]["fashion-mnist/likelihood"][0]
     points = plotted(browser, "settings", "all")
+    assert browser.value("drawn.settings.roots()[0].below[0].ticker.ticks") == [0, 1, 2]
     values = np.array(sum(sweep.log_density, []))
     np.testing.assert_allclose(points["high"], values + 0.05)
     np.testing.assert_allclose(points["low"], values - 0.05)

@@ -21,7 +21,7 @@ from cartoonists.models.checkpoints import ImageModel, load_model
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture and its log-density by the PF-ODE with its step-halving error, both nats/dim."""
+    """A picture and its log-density by the PF-ODE with its estimated error, both nats/dim."""
 
     picture: Image.Image
     log_density: float

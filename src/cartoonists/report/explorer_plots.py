@@ -7,6 +7,7 @@ from typing import Any
 
 from bokeh.models import BasicTickFormatter, ColumnDataSource, CustomJS, HoverTool, TapTool
 from bokeh.models.annotations import Legend, Span
+from bokeh.models.tickers import FixedTicker
 from bokeh.plotting import figure
 
 GREY, BLUE, ORANGE, GREEN, PINK = "#949494", "#0173b2", "#d55e00", "#029e73", "#cc78bc"
@@ -97,7 +98,7 @@ def _settings() -> figure:
     _legend_below(plot, [("all seeds", [dots]), ("chosen seed", [line])])
     _choose_by_tap(plot, dots, everyone)
     plot.xgrid.visible = False
-    plot.xaxis.minor_tick_line_color = None
+    plot.xaxis.ticker = FixedTicker(ticks=[0])  # moved to the settings by the page
     return plot
 
 
