@@ -47,8 +47,9 @@ function drawMixture(stream, logsnr) {
 
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1];
 
-// A step of each tracker from x at λ to μ: the new x, the change of log p, and that change over
-// two steps at once from an earlier evaluation, whose difference tells the error.
+// A step of each tracker from x at λ to μ: the new x, the change of log p, and what tells its error:
+// the chain's own change over two steps at once from an earlier evaluation, or, of Euler–Maruyama,
+// the path ratio over the same step.
 const TRACKERS = {
   "ancestral": (x, logsnr, cleaner, stream) => {
     const at = ancestralLook(x, logsnr), {mean, variance} = ancestralMoments(at, cleaner);
@@ -61,10 +62,9 @@ const TRACKERS = {
     const drift = x.map((value, i) => 0.5 * g2 * value + g2 * score[i]);
     const rate = -g2 - 0.5 * g2 * dot(x, score) - 0.5 * g2 * dot(score, score) + dot(score, drift);
     const jump = x.map(() => Math.sqrt(g2 * step) * stream.normal());
-    const change = before => before.rate * (before.step + step)
-      + dot(before.score, [before.jump[0] + jump[0], before.jump[1] + jump[1]]);
-    return {next: x.map((value, i) => value + step * drift[i] + jump[i]),
-            change: step * rate + dot(score, jump), at: {score, rate, jump, step}, joined: change};
+    const next = x.map((value, i) => value + step * drift[i] + jump[i]);
+    return {next, change: step * rate + dot(score, jump),
+            ratio: ancestralRatio(ancestralLook(x, logsnr), next, cleaner)};
   },
 };
 function ancestralLook(x, logsnr) {
@@ -72,20 +72,21 @@ function ancestralLook(x, logsnr) {
   return {x, logsnr, clean: x.map((value, i) => (value + sigma2 * score[i]) / VP.alpha(logsnr)),
           variance: diagonal.map(d => Math.max(0, 1 + sigma2 * d) * Math.exp(-logsnr))};
 }
-// One sample a seed: its end, tracked and exact log-density, and the step-halving error.
+// One sample a seed: its end, tracked and exact log-density, and the error of the first.
 function trackMixture(method, seed, steps) {
   const stream = new Stream(seed, "path"), step = (VP.high - VP.low) / steps;
   let x = drawMixture(new Stream(seed, "prior"), VP.low);
-  let tracked = mixtureAt(x, VP.low).logDensity, coarse = tracked, open = null;
+  let tracked = mixtureAt(x, VP.low).logDensity, other = tracked, open = null;
   for (let k = 0; k < steps; k++) {
     const moved = TRACKERS[method](x, VP.low + k * step, VP.low + (k + 1) * step, stream);
     tracked += moved.change;
-    if (open) {
-      coarse += moved.joined(open.at);
+    if (moved.ratio !== undefined) other += moved.ratio;
+    else if (open) {
+      other += moved.joined(open.at);
       open = null;
     } else open = moved;
     x = moved.next;
   }
-  if (open) coarse += open.change;
-  return {x, tracked, exact: mixtureAt(x, VP.high).logDensity, error: Math.abs(tracked - coarse)};
+  if (open) other += open.change;
+  return {x, tracked, exact: mixtureAt(x, VP.high).logDensity, error: Math.abs(tracked - other)};
 }
