@@ -43,9 +43,9 @@ class TrainingImages:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all images."""
-        found = hashlib.sha256(self.images.cpu().numpy())
+        found = hashlib.sha256(self.images.cpu().numpy().tobytes())
         if self.lossy is not None:
-            found.update(self.lossy.cpu().numpy())
+            found.update(self.lossy.cpu().numpy().tobytes())
         return found.hexdigest()
 
     def to(self, device: str) -> "TrainingImages":
