@@ -10,7 +10,7 @@ MIXTURE_WINDOWS = {
 
 
 use rule job from windows_closed_forms as windows_closed_forms with:
-    """Share that keeps its component on mixtures, predicted and measured; Li & Chen's windows."""
+    """Share that keeps its component on mixtures, predicted, measured, by Li & Chen."""
     output:
         **MIXTURE_WINDOWS,
     resources:
