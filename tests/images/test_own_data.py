@@ -84,7 +84,6 @@ def test_an_npy_file_is_read(tmp_path, images):
         (np.array([object()]), "object of shape (1,) found, allowed: numbers"),
         (np.zeros((2, 16, 16), np.uint8), "images of shape (1, 16, 16), allowed: images of the"),
     ],
-    ids=str,
 )
 def test_other_arrays_are_refused(tmp_path, array, said):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
