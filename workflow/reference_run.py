@@ -25,7 +25,7 @@ from cartoonists.report.showing import counts, markdown
 
 WORKFLOW = Path(__file__).parent
 LARGEST, SPARE = 6_000_000, 100_000  # bytes of the folder, and kept for its page
-FIGURE, PICTURE = (1600, 256), (900, 64)  # pixels across at most, and colours
+FIGURE, PICTURE = (1200, 160), (720, 48)  # pixels across at most, and colours
 TABLES = ("scoreboard.csv", "claims.csv", "self_checks.csv", "timings.csv", "config.yaml")
 PAGE = "index.md"
 RUN = "run.json"  # commit, machine and time

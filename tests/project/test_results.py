@@ -63,7 +63,7 @@ def test_a_run_fills_the_folder_with_what_it_has(results, tmp_path):
     assert (folder / "notebooks" / "theory.md").read_text().startswith("# A question\n")
     assert "import os" not in (folder / "notebooks" / "theory.md").read_text()
     with Image.open(folder / "figures" / f"{FIGURE}.png") as image:
-        assert image.size == (1600, 8)
+        assert image.size == (1200, 6)
     run = json.loads((folder / "run.json").read_text())
     assert set(run["made"]) == {*reference_run.TABLES, f"figures/{FIGURE}.png"}
 
