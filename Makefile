@@ -30,7 +30,7 @@ figures: $(STAMP)
 	snakemake --cores all --workflow-profile workflow/profiles/default
 
 test: $(STAMP)
-	pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	ruff check .

@@ -9,14 +9,10 @@ from cartoonists import VE, VP, Gaussian, RectifiedFlow
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file, and those of the one clone, in one process; slow ones first."""
+    """Files with slow tests first, so that no process ends with one alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    groups = {item: "clone" if "clone" in item.fixturenames else item.path.stem for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (groups[item] != "clone", item.path not in slow))
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(params=[VP, VE, RectifiedFlow], ids=["VP", "VE", "RectifiedFlow"])
