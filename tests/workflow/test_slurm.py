@@ -47,7 +47,7 @@ def slurm(monkeypatch):
         shutil.rmtree(folder)
 
 
-def test_slurm_gives_the_same_table_and_tries_a_failed_job_again(clone, slurm, tmp_path):
+def test_slurm_gives_the_same_table_and_tries_a_failed_job_again(slurm, clone, tmp_path):
     target = "results/fashion-mnist/likelihood/likelihood.csv"
     remote = Clone(tmp_path / "remote")
     script = remote.folder / "workflow" / "scripts" / "concatenate.py"
