@@ -47,9 +47,10 @@ def slurm(monkeypatch):
         shutil.rmtree(folder)
 
 
-def test_slurm_gives_the_same_table_and_tries_a_failed_job_again(slurm, clone, tmp_path):
+def test_slurm_gives_the_same_table_and_tries_a_failed_job_again(slurm, tmp_path):
     target = "results/fashion-mnist/likelihood/likelihood.csv"
-    remote = Clone(tmp_path / "remote")
+    local, remote = Clone(tmp_path / "local"), Clone(tmp_path / "remote")
+    assert local.snakemake(target).returncode == 0
     script = remote.folder / "workflow" / "scripts" / "concatenate.py"
     script.write_text(FAIL_ONCE + script.read_text())
     command = remote.command(
@@ -59,7 +60,7 @@ def test_slurm_gives_the_same_table_and_tries_a_failed_job_again(slurm, clone, t
     )  # fmt: skip
     done = subprocess.run(**command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert (remote.folder / target).read_bytes() == (clone.folder / target).read_bytes()
+    assert (remote.folder / target).read_bytes() == (local.folder / target).read_bytes()
 
     asked = r"^rule likelihood_table:.*?mem_mb=(\d+).*?runtime=(\d+)"
     tries = re.findall(asked, done.stderr, re.M | re.S)
