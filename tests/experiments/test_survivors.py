@@ -78,6 +78,7 @@ def high_density(folder, monkeypatch, model):
         settings=PAIRS,
         base_steps=8,
         first_seed=0,
+        shown=2,
     )
     return pd.read_csv(output.table), read_record(output.table)["stopped"]
 
