@@ -99,7 +99,10 @@ def test_what_cannot_be_had_is_said_in_one_line(own, source, words):
     ("settings", "words"),
     [
         ({"source": "python:own.py:model", "format": "edm"}, "allowed with source python: python"),
-        ({"source": "path:x", "format": "python"}, "allowed with source path: native, edm, diffusers"),
+        (
+            {"source": "path:x", "format": "python"},
+            "allowed with source path: native, edm, diffusers",
+        ),
         ({"source": "path:x", "arguments": {"a": 1}}, "arguments: found with format 'native'"),
         ({"source": "python:own.py:model", "logsnr_range": [3, 1]}, "allowed: two numbers, rising"),
         ({"source": "python:own.py:model", "logsnr_range": [-20, 1]}, "-10.1177 to 9.21024"),
