@@ -1,7 +1,7 @@
 """The reverse chain of Gaussian kernels, and the path ratio that tracks its log-density."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -177,17 +177,21 @@ def ancestral_path(
     noise: Streams,
     track: bool = True,
     callback: Callback | None = None,
+    watch: Callable[[Look, Tensor, Tensor], None] | None = None,
 ) -> Path:
     """Run the ancestral chain along a rising grid, adding the path ratio to ``log_density``.
 
     ``error``: how far the path ratio moves when the same points are joined by steps twice as long,
-    ``p(x_{k+2}|x_k)``, for which the network has been evaluated already.
+    ``p(x_{k+2}|x_k)``, for which the network has been evaluated already.  ``watch`` is given what
+    the network saw before each step, with the log-density there and its error.
     """
     z = kernel.basis.coordinates(x)
     start = kernel.nfe
     halving = Halving(log_density)
     for noisier, cleaner in zip(grid[:-1], grid[1:], strict=True):
         at = kernel.look(z, noisier, noise.seeds)
+        if watch is not None:
+            watch(at, log_density, halving.error(log_density))
         z, change = kernel.draw(at, cleaner, noise, track)
         log_density = log_density + change
         if track:

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cartoonists.density.ancestral import AncestralKernel
+from cartoonists.density.ancestral import AncestralKernel, Look, ancestral_path
 from cartoonists.density.flow import FlowSettings, flow_log_density
 from cartoonists.density.likelihood import bits_per_dim, elbo
 from cartoonists.density.posterior import Posterior
@@ -20,7 +20,6 @@ from cartoonists.models.checkpoints import ImageModel
 from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.schedules import uniform_grid
 from cartoonists.paths.scores import ScoreModel
-from cartoonists.paths.solvers import Halving
 from cartoonists.paths.streams import Streams
 
 
@@ -121,20 +120,20 @@ def denoised_path(
     schedule = model.schedule
     grid = uniform_grid(schedule.logsnr_min, schedule.logsnr_max, steps)
     kernel = AncestralKernel(model, needed_posterior(model, posterior, "diagonal"), "diagonal")
-    noise = Streams(seeds, "path")
-    x = model.sample_prior(Streams(seeds, "prior"))
-    z, log_density = kernel.basis.coordinates(x), model.prior_log_prob(x)
-    halving = Halving(log_density)
     images, densities, errors = [], [], []
-    for noisier, cleaner in zip(grid, [*grid[1:], None], strict=True):
-        at = kernel.look(z, noisier, seeds)
+
+    def watch(at: Look, log_density: Tensor, error: Tensor) -> None:
         images.append(model.picture(kernel.basis.vector(at.denoised)).numpy())
         densities.append(log_density.numpy())
-        errors.append(halving.error(log_density).numpy())
-        if cleaner is not None:
-            z, change = kernel.draw(at, cleaner, noise, track=True)
-            log_density = log_density + change
-            halving.add(at, change, lambda since, z=z, to=cleaner: kernel.log_ratio(since, z, to))
+        errors.append(error.numpy())
+
+    x = model.sample_prior(Streams(seeds, "prior"))
+    path = ancestral_path(
+        kernel, x, model.prior_log_prob(x), grid, Streams(seeds, "path"), watch=watch
+    )
+    end = kernel.look(kernel.basis.coordinates(path.x), grid[-1], seeds)
+    assert path.error is not None  # as it was tracked
+    watch(end, path.log_density, path.error)
     return {
         "path_seeds": np.array(seeds, dtype=int),
         "path_logsnr": np.array(grid),

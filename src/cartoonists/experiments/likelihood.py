@@ -94,7 +94,7 @@ def tracked_offsets(
 ) -> pd.DataFrame:
     """Tracked and PF-ODE log-density of samples of the ancestral chain, at each number of steps.
 
-    One row a number of steps and seed, in nats at logsnr_max; ``ode_error_nats`` by step halving.
+    One row a number of steps and seed, in nats at logsnr_max; ``ode_error_nats``, estimated.
     The PF-ODE has the same steps for all, so that only those of the chain differ.
     """
     tables = []
