@@ -4,8 +4,9 @@ import pytest
 import torch
 from closed_forms import mixture
 
-from cartoonists import ode_log_density
+from cartoonists import VP, ode_log_density
 from cartoonists.density.posterior import mixture_table
+from cartoonists.paths.scores import ScoreModel
 
 TARGET = mixture(256, seed=1, anisotropic=True)
 TABLE = mixture_table(TARGET, points=41, samples=32)
@@ -49,3 +50,27 @@ def test_exact_traces_keep_step_halving_and_too_few_steps_are_refused():
     assert measured(8, "exact").nfe == 9 + 5
     with pytest.raises(ValueError, match="steps: 1 found"):
         measured(1)
+
+
+class RunsOff(ScoreModel):
+    """N(0, I), but wrong where |x_1| > 2, as a network is at points that it never saw."""
+
+    schedule, shape = VP(), (16,)
+
+    def score(self, x, logsnr):
+        beyond = torch.relu(x[:, :1].abs() - 2) * x[:, :1].sign()
+        return -x + torch.nn.functional.pad(-2 * beyond, (0, 15))
+
+    def score_and_hvp(self, x, logsnr, v):
+        return torch.func.jvp(lambda y: self.score(y, logsnr), (x,), (v,))
+
+
+def test_paths_that_run_off_are_not_trusted_and_others_are():
+    model = RunsOff()
+    x = torch.randn(6, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 0] = torch.tensor([0.0, -1.9, 1.5, 2.1, -2.5, 2.9])
+    run = ode_log_density(model, x, 16, "adams", "hutchinson", error=True)
+    fine = ode_log_density(model, x, 100, "rk4", "exact")
+    error = (run.log_density - fine.log_density).abs()
+    assert run.nfe == 17 and (error[3:] > 16).all()  # a nat a dimension and more
+    assert (run.error[3:] > 1.6).all() and (run.error[:3] < 1.6).all()  # 0.1 a dimension

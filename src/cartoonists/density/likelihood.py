@@ -20,6 +20,7 @@ from cartoonists.paths.solvers import Callback, Halving, integrate, integrate_ad
 from cartoonists.paths.streams import Streams, sample_seeds
 
 LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
+FAR = 3.0  # standard deviations of |z|², above which a path's end z is none of the prior's
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class Likelihood:
     """Points and their log-densities by the PF-ODE.
 
     x ``[n, *shape]``; log_density ``[n]``, nats, at logsnr_max; nfe: network evaluations a sample,
-    an int on a fixed grid and a tensor ``[n]`` from an adaptive solver; error ``[n]``, nats, where
-    it was asked for: of the path's own evaluations (`FlowError`), or of step halving.
+    an int on a fixed grid and a tensor ``[n]`` from an adaptive solver (without the halving of
+    paths that ran off); error ``[n]``, nats, where it was asked for: of the path's own evaluations
+    (`FlowError`), or of step halving.
     """
 
     x: Tensor
@@ -68,32 +70,42 @@ def ode_log_density(
     probes from its own evaluations (`FlowError`); of any other solver, or where the trace is exact,
     by integrating again on every second point of the grid, which costs half as many evaluations
     more, |fine - coarse|/(2^p - 1) (Richardson), p the solver's least order (2 for *adams*).
+    Where the noise z that a path ends in has ``|z|² > D + 3 √(2D)``, so is none of the prior's, a
+    network may have been asked for scores of points that it never saw, and small errors grow: of
+    these paths alone the error is at least |fine - coarse|.
     Raises ValueError for wrong shapes, types, names or grids, NonFiniteScore.
     """
     schedule = model.schedule
     check_points(model, x)
     seeds = _seeds(seed, seeds, len(x))
     x = model.prepare(x)
-    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    basis = _probe_basis(basis, posterior)
-    numerics = Numerics(solver, divergence, probes, basis, rtol, atol)
+    numerics = Numerics(solver, divergence, probes, _probe_basis(basis, posterior), rtol, atol)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_max, schedule.logsnr_min, steps)
     check_grid(schedule, [*grid][::-1])
 
-    def along(grid, callback=None, estimator=None):
-        end, change, nfe = _flow(model, x, zero, grid, numerics, seeds, callback, estimator)
-        return model.prior_log_prob(end) - change, nfe
-
     if not error:
-        return Likelihood(x, *along(grid, callback))
+        return Likelihood(x, *_encoded(model, x, grid, numerics, seeds, callback)[:2])
     if watched := _watched(model, numerics, seeds):
-        log_density, nfe = along(grid, watched.then(callback), watched)
-        return Likelihood(x, log_density, nfe, watched.error())
-    coarse, more = along(_every_second(grid, solver))
-    log_density, nfe = along(grid, callback)
+        callback = watched.then(callback)
+        log_density, nfe, noise = _encoded(model, x, grid, numerics, seeds, callback, watched)
+        told = watched.error()
+        if far := _far(model, noise):
+            its = [seeds[i] for i in far]
+            coarse, *_ = _encoded(model, x[far], _every_second(grid, solver), numerics, its)
+            told[far] = torch.maximum(told[far], (log_density[far] - coarse).abs())
+        return Likelihood(x, log_density, nfe, told)
+    coarse, more, _ = _encoded(model, x, _every_second(grid, solver), numerics, seeds)
+    log_density, nfe, _ = _encoded(model, x, grid, numerics, seeds, callback)
     change = (log_density - coarse).abs()
     return Likelihood(x, log_density, nfe + more, change / (2 ** LEAST_ORDER[solver] - 1))
+
+
+def _encoded(model, x, grid, numerics: Numerics, seeds, callback=None, estimator=None):
+    """Log-density at the start of a path to the noise, evaluations, and the noise."""
+    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    noise, change, nfe = _flow(model, x, zero, grid, numerics, seeds, callback, estimator)
+    return model.prior_log_prob(noise) - change, nfe, noise
 
 
 def _watched(model: ScoreModel, numerics: Numerics, seeds) -> FlowError | None:
@@ -102,6 +114,14 @@ def _watched(model: ScoreModel, numerics: Numerics, seeds) -> FlowError | None:
         return None
     estimator = numerics.estimator(model, seeds)
     return FlowError(estimator) if isinstance(estimator, HutchinsonDivergence) else None
+
+
+def _far(model: ScoreModel, noise: Tensor) -> list[int]:
+    """Which of these are not the prior's noise: |z|² more than `FAR` standard deviations high."""
+    # the prior's log-density is that of its middle less |z|²/2
+    squared = 2 * (model.prior_log_prob(torch.zeros_like(noise)) - model.prior_log_prob(noise))
+    dimensions = noise[0].numel()
+    return (squared > dimensions + FAR * (2 * dimensions) ** 0.5).nonzero().flatten().tolist()
 
 
 def _every_second(grid, solver: str) -> list[float]:
@@ -139,8 +159,7 @@ def sample_ode(
     seeds = _seeds(seed, seeds, n)
     x = model.sample_prior(Streams(seeds, "prior")) if x_prior is None else x_prior
     check_points(model, x)
-    basis = _probe_basis(basis, posterior)
-    numerics = Numerics(solver, divergence, probes, basis, rtol, atol)
+    numerics = Numerics(solver, divergence, probes, _probe_basis(basis, posterior), rtol, atol)
     if grid is None:
         grid = spaced_grid(posterior, schedule.logsnr_min, schedule.logsnr_max, steps)
     check_grid(schedule, grid)
