@@ -285,14 +285,10 @@ def _contradictions(config: dict) -> Iterator[str]:
         if name.split("/")[0] in RESERVED:
             yield f"models.{name}: found, allowed: a data set name not in {', '.join(RESERVED)}"
         yield from _model_contradictions(f"models.{name}", model)
-    yield from _medical_contradictions(config)
-
-
-def _medical_contradictions(config: dict) -> Iterator[str]:
-    medical = config["compression"]["medical"]
-    if medical and not _bundled(f"models/{medical['model']}.safetensors").is_file():
-        allowed = "null, or the name of a bundled model"
-        yield f"compression.medical.model: {medical['model']!r} found, allowed: {allowed}"
+    for kind, name in config["compression"]["further"]["models"].items():
+        if name and not _bundled(f"models/{name}.safetensors").is_file():
+            allowed = "null, or the name of a bundled model"
+            yield f"compression.further.models.{kind}: {name!r} found, allowed: {allowed}"
 
 
 def _training_contradictions(config: dict) -> Iterator[str]:

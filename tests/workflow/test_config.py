@@ -52,11 +52,7 @@ def test_the_default_configuration_is_valid(config):
         ("theory/switch_logsnr", [math.nan], r"switch_logsnr\[0\]: nan found, allowed: a finite"),
         ("control/quantiles", [0.5], r"quantiles: .*allowed: control.strengths, Φ⁻¹ of"),
         ("control/noise_strengths", [0.2], r"noise_strengths: 0.2 found, .*strengths: -1.3, -0.5"),
-        (
-            "compression/medical",
-            {"model": "x-ray", "n_images": 4},
-            "model: 'x-ray' found, allowed: null",
-        ),
+        ("compression/further/models/medical", "x-ray", "medical: 'x-ray' found, allowed: null"),
         ("theory", None, r"theory: nothing \(null\) found, allowed: object"),
         ("logsnr_min", 12.0, r"logsnr_min: 12.0 found, allowed: below logsnr_max"),
         ("confidence", 1.0, "confidence: 1.0 found, allowed: number, above 0, below 1"),

@@ -3,8 +3,8 @@
 
 COMPRESSION = config["compression"]
 COMPRESSION_PAIRS = min(COMPRESSION["n_images"], config["high_density"]["n_pairs"])
-MEDICAL = [COMPRESSION["medical"]["model"]] if COMPRESSION["medical"] else []
-MEDICAL_MODELS = {name: bundled_model(config, name) for name in MEDICAL}
+FURTHER = {kind: name for kind, name in COMPRESSION["further"]["models"].items() if name}
+FURTHER_MODELS = {name: bundled_model(config, name) for name in FURTHER.values()}
 N_REAL = COMPRESSION["n_real" if config["data_dir"] else "n_images"]
 COMPRESSION_SECTION = ("3 Image models", "Compression")
 
@@ -37,17 +37,17 @@ use rule job from compression_table as compression_table with:
         bootstrap=BOOTSTRAP,
 
 
-use rule job from compression_medical as compression_medical with:
-    """Log-density and sizes of real medical images and of ordinary samples of their model."""
+use rule job from compression_further as compression_further with:
+    """Log-density and sizes of real images of a further kind, and of samples of their model."""
     output:
-        "results/{dataset}/{model}/compression_medical.csv",
+        "results/{dataset}/{model}/compression_further.csv",
     pathvars:
-        job="{dataset}/{model}/compression_medical",
+        job="{dataset}/{model}/compression_further",
     resources:
         **NETWORK,
     params:
-        model=lambda w: MEDICAL_MODELS[f"{w.dataset}/{w.model}"],
-        n_images=(COMPRESSION["medical"] or {}).get("n_images"),
+        model=lambda w: FURTHER_MODELS[f"{w.dataset}/{w.model}"],
+        n_images=COMPRESSION["further"]["n_images"],
         base_steps=config["likelihood"]["estimators"]["sde_steps"],
         flow=config["high_density"]["flow"],
         stein=config["stein"],
@@ -58,12 +58,12 @@ use rule job from compression_claims as compression_claims with:
     """Claims 9 and 12: log-density follows the size of files, and the local dimension."""
     input:
         expand("results/{name}/compression.csv", name=PICTURED),
-        medical=expand("results/{name}/compression_medical.csv", name=MEDICAL),
+        further=expand("results/{name}/compression_further.csv", name=FURTHER.values()),
     output:
         "results/measured/compression.csv",
     params:
         models=list(PICTURED),
-        medical=MEDICAL,
+        further=FURTHER,
         n_real=N_REAL,
         bootstrap=BOOTSTRAP,
 
@@ -72,7 +72,7 @@ use rule job from compression_notebook as compression with:
     """Log-density against PNG size, every codec's correlation, and local intrinsic dimension."""
     input:
         expand("results/{name}/compression{table}.csv", name=PICTURED, table=["", "_correlations"]),
-        medical=expand("results/{name}/compression_medical.csv", name=MEDICAL),
+        further=expand("results/{name}/compression_further.csv", name=FURTHER.values()),
         claims="results/claims/compression.csv",
     output:
         figure("compression_png", "log-density against PNG size", *COMPRESSION_SECTION),
@@ -80,4 +80,4 @@ use rule job from compression_notebook as compression with:
         figure("compression_dimension", "local intrinsic dimension", *COMPRESSION_SECTION),
     params:
         models=list(PICTURED),
-        medical=MEDICAL,
+        further=list(FURTHER.values()),

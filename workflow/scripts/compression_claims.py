@@ -11,6 +11,7 @@ from cartoonists.statistics.trust import UNTRUSTED, trusted
 
 SCARCE = f"{UNTRUSTED}; or not among the bundled images, and data_dir names no others"
 LOSSLESS = ("zlib_bytes", "png_bytes", "webp_lossless_bytes")
+FURTHER = {"medical": "png-medical", "simple": "png-simple"}  # kinds of images, their claims
 DENSITY, PNG = "log_density_nats", "png_bytes"
 
 
@@ -73,21 +74,21 @@ def measure(measured: Measurements, model: str, artifact: str, n_real: int) -> N
     dimension(measured, ordinary, here)
 
 
-def medical(measured: Measurements, model: str) -> None:
-    """Claim 9 on medical images, real ones and samples by themselves."""
-    artifact = f"results/{model}/compression_medical.csv"
+def further(measured: Measurements, kind: str, model: str) -> None:
+    """Claim 9 on images of a further kind, real ones and samples by themselves."""
+    artifact = f"results/{model}/compression_further.csv"
     names = {"ordinary": "ordinary samples", "data": "real images"}
-    for kind, whole in pd.read_csv(artifact).groupby("kind"):
+    for origin, whole in pd.read_csv(artifact).groupby("kind"):
         part = whole[trusted(whole)]
-        here = {"model": model, "condition": names[kind], "left_out": len(whole) - len(part)}
+        here = {"model": model, "condition": names[origin], "left_out": len(whole) - len(part)}
         found = correlation(part[DENSITY], part[PNG])
-        measured.add("png-medical", found, artifact, **here, why=UNTRUSTED)
+        measured.add(FURTHER[kind], found, artifact, **here, why=UNTRUSTED)
 
 
 with job(snakemake) as record:
     measured = Measurements(**snakemake.params.bootstrap)
     for model in snakemake.params.models:
         measure(measured, model, f"results/{model}/compression.csv", snakemake.params.n_real)
-    for model in snakemake.params.medical:
-        medical(measured, model)
+    for kind, model in snakemake.params.further.items():
+        further(measured, kind, model)
     write_table(snakemake.output[0], measured.table(), record)
