@@ -59,7 +59,7 @@ def test_the_default_configuration_is_valid(config):
         ("data_dir", "no/such/folder", "data_dir: 'no/such/folder' found, allowed: null or"),
         ("high_density/inception", {"source": "x.pth"}, "inception.source: 'x.pth' found, allowed"),
         ("high_density/inception", {"file": "x"}, "inception.file: unknown key, allowed: source"),
-        ("high_density/inception", {"source": "path:x"}, "n_pairs: 128 found, .*inception: 3073"),
+        ("high_density/inception", {"source": "path:x"}, "n_pairs: 104 found, .*inception: 3073"),
         ("stein/bases", ["wavelet"], r"stein.bases\[0\]: 'wavelet' found, allowed: pixels, dct"),
         ("run_models", ["cifar10/qualiti"], r"run_models\[0\]: .*meant 'cifar10/quality'"),
         ("models", {"Upper": {"source": "bundled"}}, "models.Upper: 'Upper' found, allowed"),

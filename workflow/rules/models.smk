@@ -59,6 +59,7 @@ use rule job from stein as stein with:
         ],
     output:
         "results/{dataset}/{model}/stein.npz",
+    priority: 2  # all jobs of a model wait for it
     pathvars:
         job="{dataset}/{model}/stein",
     resources:

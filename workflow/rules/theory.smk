@@ -30,7 +30,8 @@ use rule job from theory_high_density as theory_high_density_part with:
         runtime=grows(60),
     params:
         switch_logsnr=config["theory"]["switch_logsnr"],
-        steps=max(config["theory"]["steps"]),
+        # half of a tracker's most: HD-ODE and reverse SDE of a branch take that many each
+        steps=max(config["theory"]["steps"]) // 2,
         settings=THEORY,
 
 
