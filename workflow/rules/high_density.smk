@@ -14,9 +14,9 @@ use rule job from high_density_chunk as high_density_chunk with:
     output:
         table="results/{dataset}/{model}/chunks/high_density-{chunk}.csv",
         images="results/{dataset}/{model}/chunks/high_density-{chunk}.npz",
-    priority: 1  # the longest jobs, on which three topics wait: not the last, with a core idle
     pathvars:
         job="{dataset}/{model}/high_density-{chunk}",
+    priority: 1  # the longest jobs, on which three topics wait: not the last, with a core idle
     resources:
         **NETWORK,
     params:

@@ -59,9 +59,9 @@ use rule job from stein as stein with:
         ],
     output:
         "results/{dataset}/{model}/stein.npz",
-    priority: 2  # all jobs of a model wait for it
     pathvars:
         job="{dataset}/{model}/stein",
+    priority: 2  # all jobs of a model wait for it
     resources:
         mem_mb=grows(3000),
         runtime=grows(60),
