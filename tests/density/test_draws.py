@@ -25,7 +25,7 @@ def test_differential_equations_converge_and_their_error_with_them(way):
     target = mixture(6)
     coarse, fine = (draw_samples(target, range(8), n, **way) for n in (32, 128))
     truth = target.log_prob(fine.x, target.schedule.logsnr_max)
-    assert (fine.log_density - truth).abs().max() < 1e-3 and fine.error.max() < 1e-3
+    assert (fine.log_density - truth).abs().max() < 1e-3 and fine.error.max() < 2e-3
     assert coarse.error.mean() > 5 * fine.error.mean()
 
 

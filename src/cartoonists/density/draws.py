@@ -15,7 +15,7 @@ from cartoonists.paths.numerics import Numerics
 from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Callback
 
-SOLVER = "heun"  # of the ordinary differential equations
+SOLVER = "exponential"  # of the ordinary differential equations
 
 
 @dataclass(frozen=True)

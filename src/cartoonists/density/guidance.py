@@ -199,7 +199,7 @@ def sample_guided(
     noise_steps: int | None = None,
     bound: float = 1.0,
     seeds=None,
-    solver: str = "heun",
+    solver: str = "exponential",
     divergence: str | None = None,
     probes: int = 1,
     posterior: Posterior | None = None,

@@ -19,7 +19,7 @@ from cartoonists.paths.scores import ScoreModel, check_points
 from cartoonists.paths.solvers import Callback, Halving, integrate, integrate_adaptive
 from cartoonists.paths.streams import Streams, sample_seeds
 
-LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2}
+LEAST_ORDER = {"euler": 1, "heun": 2, "rk4": 4, "adams": 2, "exponential": 2}
 FAR = 3.0  # standard deviations of |z|², above which a path's end z is none of the prior's
 
 

@@ -15,7 +15,7 @@ from cartoonists.paths.scores import ScoreModel
 from cartoonists.paths.solvers import Path, integrate
 from cartoonists.paths.streams import Streams, sample_seeds
 
-DEFAULT = Numerics()
+DEFAULT = Numerics("exponential")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def sample_high_density(
     seed: int = 0,
     *,
     seeds=None,
-    solver: str = "heun",
+    solver: str = "exponential",
     divergence: str | None = None,
     probes: int = 1,
     basis: Basis | None = None,

@@ -67,7 +67,6 @@ def high_density_pairs(
     base_steps: int,
     steps: int,
     posterior: Posterior | None = None,
-    solver: str = "heun",
 ) -> HighDensityPairs:
     """Draw for each seed an ordinary sample, and one HD sample from each switch point on its path.
 
@@ -75,8 +74,8 @@ def high_density_pairs(
     ``base_steps``, to the last bit; each switch is moved to the nearest point of that grid.  Given
     x_t the path's own end is a draw of p(x_0|x_t), whatever the switch: it is the ordinary sample
     of all pairs.
-    ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share; in
-    flat directions it shrinks x by exp(-h) a step h of λ, so that steps of h > 2 blow up.
+    ``steps`` are the HD-ODE's over the whole range of λ, of which each branch takes its share, one
+    evaluation each.
     Raises ValueError for a switch outside the range of λ or a grid too coarse, NonFiniteScore.
     """
     schedule = model.schedule
@@ -99,7 +98,7 @@ def high_density_pairs(
     ends = [
         follow_high_density(
             model, points[switch], untracked, switch, split_steps(schedule, switch, steps)[1],
-            seeds, Numerics(solver, divergence="none"),
+            seeds, Numerics("exponential", "none"),
         ).x
         for switch in switches
     ]  # fmt: skip

@@ -71,8 +71,8 @@ def guided_shown(
     """
     model, table = _load(reference, stein, execution)
     run = sample_guided(
-        model, steps=steps, strength=strength, seeds=[seed], solver="heun", bound=bound,
-        posterior=table, track=False,
+        model, steps=steps, strength=strength, seeds=[seed], bound=bound, posterior=table,
+        track=False,
     )  # fmt: skip
     return _measured(model, model.finish(run.x), run.x, seed, flow, table)
 

@@ -76,10 +76,10 @@ def denoise_by_sde(
 def denoise_by_hd(
     model: ScoreModel, x: Tensor, logsnr: float, steps: int, seeds: Sequence[int]
 ) -> Tensor:
-    """The HD-ODE from x_λ to logsnr_max: the mode of p(x_0|x_λ), nearly.  Heun: two evaluations."""
+    """The HD-ODE from x_λ to logsnr_max: the mode of p(x_0|x_λ), nearly."""
     zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     after = split_steps(model.schedule, logsnr, steps)[1]
-    untracked = Numerics(divergence="none")
+    untracked = Numerics("exponential", "none")
     return follow_high_density(model, x, zero, logsnr, after, seeds, untracked).x
 
 

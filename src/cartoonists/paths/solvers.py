@@ -3,14 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cartoonists.paths.divergence import Divergence, _unit
-from cartoonists.paths.processes import Process
+from cartoonists.paths.divergence import Derivatives, Divergence, _unit
+from cartoonists.paths.processes import Process, ScoreDrift, per_sample
+from cartoonists.paths.schedules import NoiseSchedule
 from cartoonists.paths.scores import NonFiniteScore, ScoreModel, _dot
 from cartoonists.paths.streams import Streams
 
@@ -21,7 +22,7 @@ TABLEAUS = {
     "rk4": ([0.0, 0.5, 0.5, 1.0], [[], [0.5], [0, 0.5], [0, 0, 1.0]], [1 / 6, 1 / 3, 1 / 3, 1 / 6]),
 }
 
-SOLVERS = (*TABLEAUS, "adams")
+SOLVERS = (*TABLEAUS, "adams", "exponential")
 # longest steps in λ that Adams takes from so many earlier slopes, by direction; beyond, from one
 LONGEST = {1: {4: 0.4, 3: 0.8, 2: 1.7}, -1: {4: 1.0, 2: math.inf}}
 MOST_SLOPES = 5  # those and the slope ahead
@@ -80,6 +81,14 @@ def check_finite(score: Tensor, seeds: Sequence[int], logsnr: float) -> None:
         raise NonFiniteScore([s for s, ok in zip(seeds, finite, strict=True) if not ok], logsnr)
 
 
+class Slope(NamedTuple):
+    """Drift ``[batch, *shape]``, the dλ part of (★) ``[batch]``, and what they were made of."""
+
+    drift: Tensor
+    rate: Tensor
+    at: Derivatives
+
+
 class Slopes:
     """The right-hand side of the equations of x and log p; ``nfe`` counts evaluations."""
 
@@ -87,14 +96,14 @@ class Slopes:
         self.process, self.model, self.divergence, self.seeds = process, model, divergence, seeds
         self.nfe = 0
 
-    def __call__(self, x: Tensor, logsnr: float, direction: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Drift ``[batch, *shape]``, the dλ part of (★) ``[batch]``, and the score."""
+    def __call__(self, x: Tensor, logsnr: float, direction: int) -> Slope:
+        """The slope at x, by one evaluation."""
         at = self.divergence(self.model, x, logsnr, self.process.projected)
         check_finite(at.score, self.seeds, logsnr)
         self.nfe += self.divergence.cost
         drift = self.process.drift(x, at, logsnr)
         rate = self.process.log_density_rate(x, drift, at, logsnr, direction)
-        return drift, rate, at.score
+        return Slope(drift, rate, at)
 
 
 class RungeKutta:
@@ -106,12 +115,12 @@ class RungeKutta:
     def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
         step = stop - start
         direction = 1 if step > 0 else -1
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        found: list[Slope] = []
         for node, coefficients in zip(self.nodes, self.stages, strict=True):
             terms = zip(coefficients, found, strict=True)
-            y = x + step * sum(c * slope[0] for c, slope in terms if c)
+            y = x + step * sum(c * slope.drift for c, slope in terms if c)
             found.append(slopes(y, start + node * step, direction))
-        return *_combine(self.weights, found, step), found[0][2]
+        return *_combine(self.weights, found, step), found[0].at.score
 
 
 class Adams:
@@ -129,13 +138,13 @@ class Adams:
 
     def __init__(self):
         self.nodes: list[float] = []
-        self.found: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.found: list[Slope] = []
 
     def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
         direction = 1 if stop > start else -1
         if not self.nodes:
             self._remember(start, slopes(x, start, direction))
-        score = self.found[-1][2]
+        score = self.found[-1].at.score
         used = slopes_used(stop - start)
         predicted = x + self._increments(used, start, stop)[0]
         self._remember(stop, slopes(predicted, stop, direction))
@@ -146,9 +155,84 @@ class Adams:
         nodes, found = self.nodes[-used:], self.found[-used:]
         return _combine(_integration_weights(nodes, start, stop), found, stop - start)
 
-    def _remember(self, node: float, slope: tuple[Tensor, Tensor, Tensor]) -> None:
+    def _remember(self, node: float, slope: Slope) -> None:
         self.nodes = [*self.nodes, node][-MOST_SLOPES:]
         self.found = [*self.found, slope][-MOST_SLOPES:]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One evaluation of `Exponential`: its λ, x̂_0 and w ``[batch]`` there, and the slope."""
+
+    logsnr: float
+    denoised: Tensor
+    weight: Tensor
+    slope: Slope
+
+
+class Exponential:
+    """A multistep rule that integrates the decay towards x̂_0 exactly, in y = x/α.
+
+    A drift ``f x + w g² s`` is ``y' = w (x̂_0 - y)``.  x̂_0 and w follow the line through the last
+    two evaluations (DPM-Solver++(2M); Lu et al., 2022), so that y decays by exp(-∫w dλ): flat
+    directions, where x̂_0 stands still, are exact at any length of a step, and nothing is unstable.
+    Each evaluation also mends the point that it was made for, from which the next step starts (the
+    corrector of UniPC; Zhao et al., 2023).  Order 2 with one evaluation a step, and one more at the
+    end of a tracked path.
+
+    The log-density is (★) along the points evaluated, whatever led to them: its rate and the drift
+    by the quadratic through the last three, and ``s·dx`` of what the points left that drift by.
+    Raises ValueError for a process that is no `ScoreDrift`.
+    """
+
+    mended: Tensor  # x at the last evaluation, after its correction
+
+    def __init__(self):
+        self.seen: list[_Seen] = []
+
+    def advance(self, slopes: Slopes, x: Tensor, start: float, stop: float):
+        if not self.seen or self.seen[-1].logsnr != start:
+            self._look(slopes, x, start)
+        now = self.seen[-1]
+        dx = self._along(slopes.process.schedule, self.mended, start, stop) - x
+        score = now.slope.at.score
+        if now.slope.at.laplacian is None:  # the path is not tracked
+            return dx, now.slope.rate, score
+        self._look(slopes, x + dx, stop)
+        nodes, found = [seen.logsnr for seen in self.seen], [seen.slope for seen in self.seen]
+        drifted, change = _combine(_integration_weights(nodes, start, stop), found, stop - start)
+        return dx, change + _dot(0.5 * (score + found[-1].at.score), dx - drifted), score
+
+    def _look(self, slopes: Slopes, x: Tensor, logsnr: float) -> None:
+        process = slopes.process
+        if not isinstance(process, ScoreDrift):
+            kind = type(process).__name__
+            raise ValueError(f"solver: 'exponential' found, not allowed with {kind}")
+        slope = slopes(x, logsnr, 1)
+        schedule = process.schedule
+        denoised = (x + schedule.sigma2(logsnr) * slope.at.score) / schedule.alpha(logsnr)
+        weight = torch.as_tensor(process.weight(slope.at, logsnr)).to(slope.rate).expand(len(x))
+        self.seen = [*self.seen, _Seen(logsnr, denoised, weight, slope)][-3:]
+        if len(self.seen) == 1:
+            self.mended = x
+        else:
+            self.mended = self._along(schedule, self.mended, self.seen[-2].logsnr, logsnr)
+
+    def _along(self, schedule: NoiseSchedule, x: Tensor, start: float, stop: float) -> Tensor:
+        """x at ``stop`` from x at ``start``, x̂_0 and w on the line through the last two."""
+        before, now = self.seen[-2:] if len(self.seen) > 1 else self.seen * 2
+        apart, step = now.logsnr - before.logsnr or 1.0, stop - start
+        bend = (now.denoised - before.denoised) / apart
+        change = (now.weight - before.weight) / apart
+        middle = now.weight + change * (0.5 * (start + stop) - now.logsnr)
+        floor = torch.where(torch.minimum(before.weight, now.weight) < 0, -math.inf, 0.0)
+        decay = step * torch.maximum(middle, floor)  # no line makes a decay a growth
+        gone = -torch.expm1(-decay)
+        lag = torch.where(decay == 0, 0, 1 - gone / decay)
+        towards = now.denoised + bend * (start - now.logsnr)
+        moved = per_sample(gone, x) * towards + bend * step * per_sample(lag, x)
+        kept = per_sample(1 - gone, x) * x / schedule.alpha(start)
+        return schedule.alpha(stop) * (kept + moved)
 
 
 def slopes_used(step: float) -> int:
@@ -167,13 +251,15 @@ def _integration_weights(nodes: Sequence[float], start: float, stop: float) -> l
 
 def _combine(weights, found, step: float) -> tuple[Tensor, Tensor]:
     terms = list(zip(weights, found, strict=True))
-    return step * sum(w * s[0] for w, s in terms), step * sum(w * s[1] for w, s in terms)
+    return step * sum(w * s.drift for w, s in terms), step * sum(w * s.rate for w, s in terms)
 
 
-def make_stepper(solver: str) -> RungeKutta | Adams:
-    """*euler*, *heun*, *rk4* or *adams*.  Raises ValueError for any other name."""
+def make_stepper(solver: str) -> RungeKutta | Adams | Exponential:
+    """*euler*, *heun*, *rk4*, *adams* or *exponential*.  Raises ValueError for any other name."""
     if solver == "adams":
         return Adams()
+    if solver == "exponential":
+        return Exponential()
     if solver not in TABLEAUS:
         raise ValueError(f"solver: {solver!r} found, allowed: {', '.join(SOLVERS)}")
     return RungeKutta(*TABLEAUS[solver])
@@ -194,8 +280,9 @@ def integrate(
 ) -> Path:
     """Integrate a process and (★) along a grid of logSNRs, rising or falling.
 
-    *euler* with noise is Euler–Maruyama, the same increment for x and log p; *heun*, *rk4* and
-    *adams* serve ordinary differential equations, *adams* with one evaluation a step.
+    *euler* with noise is Euler–Maruyama, the same increment for x and log p; *heun*, *rk4*,
+    *adams* and *exponential* serve ordinary differential equations, the last two with one
+    evaluation a step.
     Raises ValueError for an unknown solver or noise with any but *euler*; NonFiniteScore.
     """
     stepper = make_stepper(solver)
