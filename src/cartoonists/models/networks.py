@@ -1,13 +1,16 @@
-"""The bundled networks: a U-Net behind a full-resolution stem and head."""
+"""The bundled U-Net: a diffusers ``UNet2DModel`` behind a full-resolution stem and head."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cartoonists.files.errors import CheckpointError
-from cartoonists.models.small_unet import GROUPS, HEAD_DIM, SmallUNet
 
-TIMESTEP_SCALE = 1000.0  # range of the sinusoidal embedding
+TIMESTEP_SCALE = 1000.0  # range of the sinusoidal embedding that diffusers' U-Net expects
+GROUPS = 8  # of the group norms
+HEAD_DIM = 32  # channels of an attention head, at the lowest resolution
 OUTPUTS = ("eps", "velocity")
 MOST = 2**14  # of a number in an architecture: no width or size is near it
 
@@ -31,8 +34,8 @@ class PixelUNet(nn.Module):
     α and σ being the variance-preserving ones.
 
     Shapes: x ``[batch, channels, size, size]`` with even size, logsnr ``[batch]``; output like x.
-    Raises ``ValueError`` for an odd size, for widths that norms or attention cannot divide, for no
-    layers and for an unknown output.
+    Raises ``ValueError`` for an odd size, for widths that norms or attention cannot divide and for
+    an unknown output.
     """
 
     def __init__(
@@ -56,13 +59,24 @@ class PixelUNet(nn.Module):
                 f"PixelUNet: widths must be multiples of {GROUPS}, the last at least {HEAD_DIM},"
                 f" got {list(widths)}"
             )
-        if layers_per_block < 1:
-            raise ValueError(f"layers_per_block: {layers_per_block} found, allowed: 1 or more")
         if output not in OUTPUTS:
             raise ValueError(f"output: {output!r} found, allowed: {', '.join(OUTPUTS)}")
+        from diffusers import UNet2DModel
+
         self.logsnr_min, self.logsnr_max, self.output = logsnr_min, logsnr_max, output
         self.stem = nn.Conv2d(channels, stem_width, 3, padding=1)
-        self.unet = SmallUNet(4 * stem_width, widths, layers_per_block, dropout)
+        self.unet: Any = UNet2DModel(
+            sample_size=size // 2,
+            in_channels=4 * stem_width,
+            out_channels=4 * stem_width,
+            block_out_channels=tuple(widths),
+            layers_per_block=layers_per_block,
+            down_block_types=("DownBlock2D",) * len(widths),
+            up_block_types=("UpBlock2D",) * len(widths),
+            norm_num_groups=GROUPS,
+            attention_head_dim=HEAD_DIM,
+            dropout=dropout,
+        )
         first = nn.Conv2d(2 * stem_width, head_width, 3, padding=1)
         last = nn.Conv2d(head_width, channels, 3, padding=1)
         for parameter in last.parameters():
@@ -83,7 +97,7 @@ class PixelUNet(nn.Module):
         """F, of images of unit variance with their noise."""
         with _full_precision(x):
             stem = F.silu(self.stem(x))
-        coarse = self.unet(F.pixel_unshuffle(stem, 2), timestep)
+        coarse = self.unet(F.pixel_unshuffle(stem, 2), timestep).sample
         with _full_precision(x):
             fine = F.pixel_shuffle(coarse.to(stem.dtype), 2)
             return self.head(torch.cat([stem, fine], dim=1))
