@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from cartoonists.files.artifacts import job, read_arrays, write_table
 from cartoonists.statistics.claims import Bootstrap, Interval, order_of_convergence
@@ -100,7 +100,7 @@ def quality(measured: Measurements, model: str, sets: str, images: str, confiden
     """Claim 10: Fréchet distance to the data, and images surely classified, against strength 0."""
     table = pd.read_csv(sets)
     distances = table[table["measure"].str.contains("frechet|FID") & (table["strength"] != 0)]
-    half = stats.norm.ppf(0.5 + confidence / 2)
+    half = special.ndtri(0.5 + confidence / 2)
     for row in distances.to_dict("records"):
         error = (row["ratio_ci_high"] - row["ratio_ci_low"]) / (2 * half)
         found = normal(row["ratio"], error, int(row["n"]))

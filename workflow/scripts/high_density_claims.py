@@ -1,6 +1,6 @@
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from cartoonists.files.artifacts import job, write_table
 from cartoonists.statistics.estimates import (
@@ -83,7 +83,7 @@ def diversity(measured: Measurements, model: str, artifact: str, confidence: flo
     table = pd.read_csv(artifact)
     table = table[(table["sample"] == "high-density") & (table["measure"] == "vendi_score")]
     first = table.loc[table["switch_logsnr"].idxmin()]
-    half = stats.norm.ppf(0.5 + confidence / 2)
+    half = special.ndtri(0.5 + confidence / 2)
     error = (first["ratio_ci_high"] - first["ratio_ci_low"]) / (2 * half)
     where = f"switch at λ = {first['switch_logsnr']:g}"
     ratio = normal(first["ratio"], error, int(first["n"]))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from cartoonists.density.likelihood import sample_ode
@@ -166,7 +166,8 @@ def rescale_latent(model: ScoreModel, x: Tensor, quantile: float = 0.5) -> Tenso
     """
     if not 0 < quantile < 1:
         raise ValueError(f"quantile: {quantile} found, allowed: between 0 and 1")
-    norm = math.sqrt(model.prior_variance()) * stats.chi(model.dimensions).ppf(1 - quantile)
+    squared = 2 * float(special.gammaincinv(model.dimensions / 2, 1 - quantile))  # of χ²_D
+    norm = math.sqrt(model.prior_variance() * squared)
     return x * per_sample(norm / x.flatten(1).norm(dim=1), x)
 
 
@@ -223,7 +224,7 @@ def sample_guided(
     seeds = sample_seeds(seed, n) if seeds is None else list(seeds)
     process = _process(model, method, strength, stochasticity, bound)
     x = model.sample_prior(Streams(seeds, "prior"))
-    x = rescale_latent(model, x, float(stats.norm.cdf(strength)) if method == "prior" else 0.5)
+    x = rescale_latent(model, x, float(special.ndtr(strength)) if method == "prior" else 0.5)
     path = Path(x, model.prior_log_prob(x), 0)
     basis = None if posterior is None else posterior.basis
     numerics = Numerics(solver, divergence, probes, basis)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 from tqdm import tqdm
 
@@ -178,7 +178,7 @@ def background_cost(images: np.ndarray, noise_levels: float) -> float:
     Returns the mean of -log2 of it times the share of pixels at the commonest level.
     """
     u = (np.arange(1000) + 0.5) / 1000
-    density = stats.norm.cdf((1 - u) / noise_levels) - stats.norm.cdf(-u / noise_levels)
+    density = special.ndtr((1 - u) / noise_levels) - special.ndtr(-u / noise_levels)
     share = np.bincount(images.ravel(), minlength=256).max() / images.size
     return float(share * -np.log2(density).mean())
 

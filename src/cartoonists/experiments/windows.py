@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from cartoonists.density.modes import track_modes
@@ -173,12 +173,12 @@ def total_variations(target: GaussianMixture, logsnr: float) -> Tensor:
 def _more_likely(ratio: float, distance: float, dimensions: int) -> float:
     """P_k(p_k > p_j) for V_k/V_j = ``ratio`` and means ``distance`` √V_k apart."""
     if abs(ratio - 1) < EQUAL:
-        return float(stats.norm.cdf(distance / 2))
+        return float(special.ndtr(distance / 2))
     u = np.linspace(-REACH, REACH, NODES_ALONG)
     least = (dimensions * math.log(ratio) + u**2 - (u + distance) ** 2 * ratio) / (ratio - 1)
     others = dimensions - 1
-    beyond = stats.chi2.sf(least, others) if others else (least < 0).astype(float)
-    weights = stats.norm.pdf(u)
+    beyond = special.chdtrc(others, np.maximum(least, 0)) if others else (least < 0).astype(float)
+    weights = np.exp(-(u**2) / 2)
     return float((weights * (beyond if ratio > 1 else 1 - beyond)).sum() / weights.sum())
 
 

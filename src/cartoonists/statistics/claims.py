@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 IN_EACH_TAIL = 10  # resamples beyond each end of an interval, at least
 
@@ -44,12 +43,14 @@ class Bootstrap:
 
         Raises ValueError for fewer than two samples or values that are not finite.
         """
+        from scipy.stats import bootstrap  # half a second, which most jobs do without
+
         data = [np.asarray(column, dtype=np.float64) for column in columns]
         if min(len(column) for column in data) < 2:
             raise ValueError("bootstrap: fewer than 2 samples found, allowed: 2 or more")
         if not all(np.isfinite(column).all() for column in data):
             raise ValueError("bootstrap: non-finite values found, allowed: finite")
-        result = stats.bootstrap(
+        result = bootstrap(
             data,
             statistic,
             paired=len(data) > 1,
@@ -74,10 +75,10 @@ class Bootstrap:
 
     def spearman(self, x: Iterable[float], y: Iterable[float]) -> Interval:
         """Spearman's rank correlation, resampling pairs (ranked anew in each resample)."""
+        from scipy.stats import rankdata
+
         return self.interval(
-            lambda a, b, axis: _pearson(
-                stats.rankdata(a, axis=axis), stats.rankdata(b, axis=axis), axis
-            ),
+            lambda a, b, axis: _pearson(rankdata(a, axis=axis), rankdata(b, axis=axis), axis),
             x,
             y,
         )
