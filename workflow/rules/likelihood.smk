@@ -64,37 +64,22 @@ use rule job from concatenate as held_out_table with:
         keep=("image", LIKELIHOOD["n_images"]),
 
 
-use rule job from likelihood_offsets as offsets with:
-    """Tracked and PF-ODE log-density of the same samples, at several numbers of steps."""
+use rule job from likelihood_tracking as tracking with:
+    """Tracked and PF-ODE log-density of the same samples by steps; CPU time with and without."""
     input:
         stein="results/{dataset}/{model}/stein.npz",
     output:
-        "results/{dataset}/{model}/offsets.csv",
+        offsets="results/{dataset}/{model}/offsets.csv",
+        cost="results/{dataset}/{model}/tracking_cost.csv",
     pathvars:
-        job="{dataset}/{model}/offsets",
+        job="{dataset}/{model}/tracking",
     resources:
         **NETWORK,
     params:
         model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
         seed=config["seed"],
-        settings=LIKELIHOOD["offset"],
-
-
-use rule job from likelihood_tracking_cost as tracking_cost with:
-    """CPU time of sampling with and without tracking, interleaved."""
-    input:
-        stein="results/{dataset}/{model}/stein.npz",
-    output:
-        "results/{dataset}/{model}/tracking_cost.csv",
-    pathvars:
-        job="{dataset}/{model}/tracking_cost",
-    resources:
-        mem_mb=grows(3000),
-        runtime=grows(30),
-        gpu=GPU,
-    params:
-        model=lambda w: MODELS[f"{w.dataset}/{w.model}"],
-        settings=LIKELIHOOD["tracking_cost"],
+        offset=LIKELIHOOD["offset"],
+        cost=LIKELIHOOD["tracking_cost"],
 
 
 use rule job from likelihood_claims as likelihood_claims with:
