@@ -17,14 +17,16 @@ from cartoonists.report.register import COLUMNS, Register, text
 from cartoonists.report.rules import NOT_TESTED
 from cartoonists.report.scoreboard import scoreboard
 from cartoonists.report.showing import SIGNS
-from cartoonists.statistics.claims import Interval
-from cartoonists.statistics.estimates import read_rows
+from cartoonists.statistics.claims import Bootstrap, Interval
+from cartoonists.statistics.estimates import mean, ratio_of_means, read_rows
+from cartoonists.statistics.trust import trusted
 
 CLONE = Path(__file__).resolve().parents[1]
 OUT = Path(__file__).parent / "results"
 NUMBERS = (  # claims whose rows are shown, not the verdict alone
     "tracked-follows-ode", "tracked-offset", "hd-less-detail", "hd-late-cartoons", "hd-early-blur",
-    "png-follows-density", "local-dimension-density",
+    "blur-raises", "blur-not-special", "png-follows-density", "guidance-monotone",
+    "local-dimension-density",
 )  # fmt: skip
 
 
@@ -95,8 +97,34 @@ def gains(rows: pd.DataFrame, model: str, folder: Path) -> pd.DataFrame:
                 "pairs": gain["n"],
                 "gain in log p, nats/dim": text(interval(gain)),
                 "share of pairs where HD is denser": text(interval(denser)),
-                "step-halving error, nats/dim": f"{errors[switch]:.2g}",
+                "estimated error, nats/dim": f"{errors[switch]:.2g}",
                 "PNG bytes, HD (ordinary)": f"{png[switch]:,.0f} ({plain:,.0f})",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def guidance(model: str, folder: Path) -> pd.DataFrame:
+    """Guided against strength 0 of the same seeds: log-density, detail, size of files."""
+    keys = {"index": "seed", "columns": "strength"}
+    table = pd.read_csv(folder / model / "control.csv")
+    table = table[(table["control"] == "guidance") & trusted(table)]
+    density = table.pivot(**keys, values="log_density_nats") / table["dimensions"].iloc[0]
+    measures = pd.read_csv(folder / model / "control_measures.csv")
+    detail, size = (measures.pivot(**keys, values=v) for v in ("gradient_energy", "png_bytes"))
+    level, lines = Bootstrap(), []
+    for strength in (s for s in density if s != 0):
+        gain = (density[strength] - density[0.0]).dropna()
+        ratios = [ratio_of_means(part[strength], part[0.0]) for part in (detail, size)]
+        lines.append(
+            {
+                "model": model,
+                "strength": f"{strength:+g}",
+                "log p gained, nats/dim": text(mean(gain).interval(level)),
+                "of samples": len(gain),
+                "gradient energy, ratio": text(ratios[0].interval(level)),
+                "PNG bytes, ratio": text(ratios[1].interval(level)),
+                "of images": len(size),
             }
         )
     return pd.DataFrame(lines)
@@ -109,18 +137,21 @@ def interval(row: pd.Series) -> Interval:
 def main() -> None:
     content = yaml.safe_load((CLONE / "workflow/claims.yaml").read_text(encoding="utf-8"))
     register = Register.of(content)
-    parts, found = [], []
+    parts, found, guided = [], [], []
     for folder in map(Path, sys.argv[1:]):
         rows = pd.concat([read_rows(file, COLUMNS) for file in sorted(folder.glob("*.csv"))])
         parts.append(rows)
         decided = rows[(rows["id"] == "hd-gain") & (rows["verdict"] != NOT_TESTED)]
         for model in decided["model"].unique():
             found.append(gains(rows, model, folder.parent))
+            if (folder.parent / model / "control.csv").exists():
+                guided.append(guidance(model, folder.parent))
     everything = pd.concat(parts, ignore_index=True)
     tables = {
         "verdicts": verdicts(register, everything[everything["verdict"] != NOT_TESTED]),
         "numbers": numbers(register, everything),
         "gains": pd.concat(found),
+        "guidance": pd.concat(guided),
     }
     for name, table in tables.items():
         table.to_csv(OUT / f"published_{name}.csv", index=False)
