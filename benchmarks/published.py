@@ -151,8 +151,9 @@ def main() -> None:
         "verdicts": verdicts(register, everything[everything["verdict"] != NOT_TESTED]),
         "numbers": numbers(register, everything),
         "gains": pd.concat(found),
-        "guidance": pd.concat(guided),
     }
+    if guided:
+        tables["guidance"] = pd.concat(guided)
     for name, table in tables.items():
         table.to_csv(OUT / f"published_{name}.csv", index=False)
 

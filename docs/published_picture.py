@@ -26,6 +26,10 @@ ROWS = {"faces": 6, "digits": 4, "guidance": 3}  # shown, of a run
 VALUES = ("nats_per_dim", "error", "png_bytes")
 
 
+def short(switch: float) -> str:
+    return f"{round(switch, 1) + 0:g}"
+
+
 def values(table: pd.DataFrame, seeds, kinds) -> dict[str, np.ndarray]:
     """What stands under the pictures ``[seeds, kinds]``, from rows by seed and kind."""
     rows = [table.loc[[(seed, kind) for kind in kinds]] for seed in seeds]
@@ -48,7 +52,7 @@ def high_density(results: Path, shown: int) -> dict[str, np.ndarray]:
         "pixels": found["images"][[0, *(late_first + 1)], :shown].swapaxes(0, 1),
         "seeds": seeds,
         "switch_logsnr": kinds,
-        "titles": np.array(["ordinary", *(f"HD from λ = {s:.2g}" for s in kinds[1:])]),
+        "titles": np.array(["ordinary", *(f"HD from λ = {short(s)}" for s in kinds[1:])]),
     }
 
 
@@ -78,7 +82,7 @@ def rows(arrays) -> plt.Figure:
     pixels = arrays["pixels"]
     height, width = pixels.shape[:2]
     figure, axes = plt.subplots(
-        height, width, figsize=(1.55 * width, 1.95 * height), layout="constrained", squeeze=False
+        height, width, figsize=(1.55 * width, 1.9 * height), layout="constrained", squeeze=False
     )
     for i in range(height):
         for j in range(width):
@@ -112,7 +116,7 @@ def gains(arrays) -> plt.Figure:
     means = {"fmt": "o", "color": "C0", "zorder": 2}
     for axis, drawn in ((left, gain), (right, size[:, 1:] / size[:, :1])):
         axis.plot(places + aside, drawn, **dots)
-        axis.set_xticks(places, [f"{s:.2g}" for s in arrays["switch_logsnr"][1:]])
+        axis.set_xticks(places, [short(s) for s in arrays["switch_logsnr"][1:]])
         axis.set_xlabel("switch point λ (logSNR), late to early")
     bootstrap = Bootstrap()
     found = [mean(part[np.isfinite(part)]).interval(bootstrap) for part in gain.T]
