@@ -63,13 +63,13 @@ def ode_log_density(
     (Chen et al., 2018; Song et al., 2021, equation 39).  x ``[n, *shape]``.  Sample i draws its
     probes from ``seeds[i]``, by default seed + i.  divergence *exact*, *hutchinson*, *difference*
     or *none*, by default exact for closed forms and Hutchinson's for networks.
-    solver *euler*, *heun*, *rk4* or *adams* (one evaluation a step: the cheapest) on a fixed
-    ``grid``, or *dopri5* with adaptive steps (each sample by itself, with kept probes).  The grid
-    is uniform unless it is given or a ``posterior`` spaces it; a posterior also sets the basis of
-    the probes.  ``error=True`` tells the error, the noise of the probes included: of *adams* with
-    probes from its own evaluations (`FlowError`); of any other solver, or where the trace is exact,
-    by integrating again on every second point of the grid, which costs half as many evaluations
-    more, |fine - coarse|/(2^p - 1) (Richardson), p the solver's least order (2 for *adams*).
+    solver *euler*, *heun*, *rk4*, *exponential* or *adams* (the last two with one evaluation a
+    step, *adams* the best of all) on a fixed ``grid``, or *dopri5* with adaptive steps (each sample
+    by itself, with kept probes).  The grid is uniform unless it is given or a ``posterior`` spaces
+    it; a posterior also sets the basis of the probes.  ``error=True`` tells the error, the noise of
+    the probes included: of *adams* with probes from its own evaluations (`FlowError`); of any other
+    solver, or where the trace is exact, by integrating again on every second point of the grid, for
+    half as many evaluations, |fine - coarse|/(2^p - 1) (Richardson), p the solver's least order.
     Where the noise z that a path ends in has ``|z|² > D + 3 √(2D)``, so is none of the prior's, a
     network may have been asked for scores of points that it never saw, and small errors grow: of
     these paths alone the error is at least |fine - coarse|.
@@ -136,7 +136,7 @@ def sample_ode(
     model: ScoreModel,
     n: int,
     steps: int = 64,
-    solver: str = "heun",
+    solver: str = "exponential",
     divergence: str | None = None,
     seed: int = 0,
     *,
@@ -153,7 +153,8 @@ def sample_ode(
     """Sample by the PF-ODE and track the log-density of each sample, in nats at logsnr_max.
 
     The path starts from drawn noise or from ``x_prior`` ``[n, *shape]``, at logsnr_min.  Solvers,
-    grids and probes as in `ode_log_density`.
+    grids and probes as in `ode_log_density`; towards the data few long steps are stable with
+    *exponential* alone.
     """
     schedule = model.schedule
     seeds = _seeds(seed, seeds, n)

@@ -210,7 +210,7 @@ def _estimates(
     columns: dict[str, Any] = dict(zip(ESTIMATED, values, strict=True))
     if back:
         returned = sample_ode(
-            model, len(x), settings.ode_steps, settings.ode_solver, "hutchinson", seeds=seeds,
+            model, len(x), settings.ode_steps, divergence="hutchinson", seeds=seeds,
             x_prior=ends[0], probes=settings.probes, posterior=table,
             callback=lambda *_: bar.update(),
         )  # fmt: skip
