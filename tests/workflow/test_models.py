@@ -126,6 +126,7 @@ def test_every_experiment_runs_on_foreign_formats(tmp_path):
         "likelihood": {"estimators": {"sde_steps": 8, "ode_steps": 4, "bound_steps": 2}},
         "high_density": {"steps": 4, "flow": {"steps": 4}},
         "control": {"n_samples": 3, "steps": 4},
+        "compression": {"further": {"models": {"medical": None, "simple": None}}},  # bundled
     }
     clone = Clone(tmp_path / "clone")
     topics = ["likelihood", "high_density", "compression", "blur", "control"]
