@@ -23,21 +23,22 @@ def interleaved(
     repeats: int,
     seed: int = 0,
     clock: Callable[[], float] = time.process_time,
+    warm_up: int = 1,
 ) -> pd.DataFrame:
-    """Seconds of each action (columns) in each round (rows), after one round to warm up.
+    """Seconds of each action (columns) in each round (rows), after ``warm_up`` uncounted rounds.
 
     ``clock`` counts processor time by default; with several threads take ``time.perf_counter``.
     """
     order = np.random.default_rng(seed)
     rows = []
-    for _ in range(repeats + 1):
+    for _ in range(warm_up + repeats):
         seconds = {}
         for name in order.permutation(list(actions)):
             start = clock()
             actions[name]()
             seconds[name] = clock() - start
         rows.append(seconds)
-    return pd.DataFrame(rows[1:], columns=list(actions))
+    return pd.DataFrame(rows[warm_up:], columns=list(actions))
 
 
 def ratio(over: pd.Series, under: pd.Series, seed: int = 0) -> Interval:

@@ -1,0 +1,181 @@
+"""What each topic costs on a large network: seconds and memory a sample.
+
+    python benchmarks/topic_cost.py results/faces/64/model.json [--repeats 3]
+
+The argument is the file that a run writes of a model.  Writes evaluation_cost.csv, milliseconds of
+one core a sample of one evaluation, and of one with a vector-Jacobian product, with the peak memory
+of a process that does it; and topic_cost.csv, the evaluations of every topic a sample at the
+settings of the default configuration, counted on a bundled network, and what they take on the large
+one.  *measured_over_predicted*: a small case of the topic, run on the large network, over its own
+evaluations at those costs.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from interleaved import interleaved, machine, write
+from peer_code import Counted
+
+from cartoonists import load_model, track_reverse_sde
+from cartoonists.density.flow import FlowSettings, flow_log_density
+from cartoonists.density.guidance import sample_guided
+from cartoonists.density.posterior import Posterior
+from cartoonists.density.stein import estimate_table
+from cartoonists.experiments.blur import image_log_density
+from cartoonists.experiments.high_density import high_density_pairs, pair_log_densities
+from cartoonists.models.image_models import ImageModel
+from cartoonists.paths.streams import Streams
+
+COUNTED = "fashion-mnist/likelihood"
+PRECISIONS = ("fp32", "bf16")
+BATCHES = (1, 4)
+LOGSNR, SWITCH = 0.0, 0.0
+DEFAULT_STEPS = {"chain": 32, "flow": 16, "pilot": 40, "points": 31}
+SMALL_STEPS = {"chain": 4, "flow": 4, "pilot": 3, "points": 3}
+PASSES = ("score", "vjp")
+
+
+def topics(
+    model: ImageModel, table: Posterior, seeds: Sequence[int], steps: dict[str, int]
+) -> dict[str, Callable[[], object]]:
+    """What a topic does for these samples, by name."""
+    chain, flow = steps["chain"], FlowSettings(steps["flow"])
+    x = model.sample_prior(Streams(seeds, "prior"))
+    black = np.zeros((len(seeds), *model.pixel_shape), np.uint8)
+
+    def pair() -> None:
+        pairs = high_density_pairs(
+            model, [SWITCH], seeds, base_steps=steps["flow"], steps=steps["flow"], posterior=table
+        )
+        pair_log_densities(model, pairs, pairs.denoised(model), flow, table)
+
+    def degraded() -> None:
+        for _ in ("as it is", "blurred"):
+            image_log_density(model, black, seeds, flow, table)
+
+    track = partial(track_reverse_sde, model, len(seeds), chain, seeds=seeds, posterior=table)
+    return {
+        "sample": partial(track, track=False),
+        "sample, tracked": track,
+        "PF-ODE of an image": partial(flow_log_density, model, x, seeds, flow, table),
+        "high-density pair with log-densities": pair,
+        "guided sample": partial(
+            sample_guided, model, len(seeds), steps["flow"], 0.5, seeds=seeds, posterior=table
+        ),
+        "image and a blurred one": degraded,
+        "Stein table, a sample of it": partial(
+            estimate_table, model, seeds, points=steps["points"], pilot_steps=steps["pilot"]
+        ),
+    }
+
+
+def passes(network: Counted, action: Callable[[], object], samples: int) -> tuple[float, float]:
+    """Evaluations without a derivative and with one, a sample."""
+    network.reset()
+    action()
+    with_product = network.products / samples
+    return network.forwards / samples - with_product, with_product
+
+
+def counted(model: ImageModel, samples: int, steps: dict[str, int]):
+    """The topics of a model whose network counts."""
+    seeds = range(samples)
+    table = estimate_table(model, range(4), points=5, pilot_steps=4)
+    model.network = Counted(model.network)
+    return model.network, topics(model, table, seeds, steps)
+
+
+def evaluation(model: ImageModel, kind: str, batch: int) -> None:
+    x = model.sample_prior(Streams(range(batch), "prior"))
+    if kind == "score":
+        model.score(x, LOGSNR)
+    else:
+        model.score_and_hvp(x, LOGSNR, x)
+
+
+def high_water() -> int:
+    """KiB at most of this process alone; `ru_maxrss` starts from that of its parent."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def peak(name: str, precision: str, kind: str, batch: int) -> float:
+    """MiB at most of a process that does this evaluation twice."""
+    command = [sys.executable, __file__, name, "--child", precision, kind, str(batch)]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout) / 1024
+
+
+def evaluations(name: str, models: dict[str, ImageModel], repeats: int) -> pd.DataFrame:
+    """A row a precision, batch and kind of evaluation."""
+    cases = {
+        f"{precision} {kind} {batch}": (precision, kind, batch)
+        for precision in PRECISIONS for kind in PASSES for batch in BATCHES
+    }  # fmt: skip
+    actions = {
+        label: partial(evaluation, models[precision], kind, batch)
+        for label, (precision, kind, batch) in cases.items()
+    }
+    seconds = interleaved(actions, repeats)
+    rows = []
+    for label, (precision, kind, batch) in cases.items():
+        ms = 1e3 * seconds[label].median() / batch
+        row = {"precision": precision, "evaluation": kind, "batch": batch, "ms_a_sample": ms}
+        rows.append(row | {"peak_MiB": peak(name, precision, kind, batch)} | machine())
+    return pd.DataFrame(rows)
+
+
+def topic_rows(costs: pd.DataFrame, model: ImageModel, precision: str) -> list[dict]:
+    """A row a topic: its evaluations, what they take, and a small case that was run."""
+    batch = max(BATCHES)
+    ms = costs.query("batch == @batch").set_index(["precision", "evaluation"])["ms_a_sample"]
+    network, usual = counted(load_model(COUNTED), 2, DEFAULT_STEPS)
+    large, small = counted(model, batch, SMALL_STEPS)
+
+    def seconds(found: tuple[float, float], precision: str) -> float:
+        pairs = zip(found, PASSES, strict=True)
+        return sum(count * ms[precision, kind] for count, kind in pairs) / 1e3
+
+    rows = []
+    for topic, action in usual.items():
+        found = passes(network, action, 2)
+        start = time.process_time()
+        tried = passes(large, small[topic], batch)
+        measured = (time.process_time() - start) / batch
+        row = {"topic": topic, "scores": found[0], "with_vjp": found[1]}
+        row |= {f"{each}_s_a_sample": seconds(found, each) for each in PRECISIONS}
+        row |= {"measured_s_a_sample": measured}
+        rows.append(row | {"measured_over_predicted": measured / seconds(tried, precision)})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.child:
+        precision, kind, batch = given.child
+        model = load_model(given.model, precision=precision)
+        for _ in range(2):
+            evaluation(model, kind, int(batch))
+        print(high_water())
+        return
+    models = {each: load_model(given.model, precision=each) for each in PRECISIONS}
+    costs = evaluations(given.model, models, given.repeats)
+    print(write("evaluation_cost", costs), costs.iloc[:, :5].to_string(), sep="\n", flush=True)
+    table = pd.DataFrame(topic_rows(costs, models["bf16"], "bf16"))
+    print(write("topic_cost", table), table.to_string(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
