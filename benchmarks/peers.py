@@ -7,7 +7,7 @@ PEERS holds clones of those in `peer_code.py`, whose own needs are in the enviro
 missing is said in a line and left out.  Appends to benchmarks/results/peers.csv, a row a method:
 *forward* and *vjp*, network evaluations and derivatives a sample; *ratio*, processor time over that
 of our first row of the same task, in interleaved rounds; median errors of held-out images and of
-samples against the PF-ODE in 512 evaluations with four probes each.  Each round has other probes.
+samples against the PF-ODE in 512 evaluations with two probes each.  Each round has other probes.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from cartoonists.density.stein import estimate_table
 from cartoonists.images.data import load_bundled_images
 from cartoonists.paths.bases import Cosine, Pixels
 
-REFERENCE, REFERENCE_PROBES, REFERENCE_SEED = 512, 4, 10_000
+REFERENCE, REFERENCE_PROBES, REFERENCE_SEED = 512, 2, 10_000
 OURS = (16, 32)
 DRAWN_STEPS = 64
 LogDensity = Callable[[Tensor, int], Tensor | None]
@@ -120,19 +120,23 @@ class Case:
 
 def measured(
     case: Case, task: str, methods: list[Method], repeats: int, warm_up: int
-) -> list[dict]:
-    """A row a method; the first is what the others' times are divided by."""
+) -> Iterator[pd.DataFrame]:
+    """A row a method from the second round on; times are divided by those of the first method."""
     actions = {method.name: method for method in methods}
-    seconds = interleaved(actions, repeats, warm_up=warm_up)
-    first = methods[0].name
-    rows = []
-    for method in methods:
-        row = {"model": case.name, "task": task} | method.row()
-        row |= ratio_columns(seconds[method.name], seconds[first])
-        points = sum(len(x) for x in case.points.values())
-        row |= {"ms_a_sample": 1e3 * seconds[method.name].median() / points}
-        rows.append(row | {"values": method.rounds * points // len(case.points)} | machine())
-    return rows
+    first, points = methods[0].name, sum(len(x) for x in case.points.values())
+    rounds: list[pd.DataFrame] = []
+    for i in range(repeats):
+        rounds.append(interleaved(actions, 1, seed=i, warm_up=warm_up if i == 0 else 0))
+        if i == 0:
+            continue  # an interval needs two
+        seconds = pd.concat(rounds, ignore_index=True)
+        rows = []
+        for method in methods:
+            row = {"model": case.name, "task": task} | method.row()
+            row |= ratio_columns(seconds[method.name], seconds[first])
+            row |= {"ms_a_sample": 1e3 * seconds[method.name].median() / points, "rounds": i + 1}
+            rows.append(row | machine())
+        yield pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -146,11 +150,13 @@ def main() -> None:
     case = Case(settings.model, settings.samples)
     methods = [*map(case.ours, OURS), *case.peers(settings.peers)]
     # a round of the slowest takes a minute, of which what a first call costs is a hundredth
-    rows = measured(case, "log-density", methods, settings.repeats, warm_up=0)
-    rows += measured(case, "sampling", case.drawn(), 3 * settings.repeats, warm_up=1)
-    table = pd.DataFrame(rows)
-    appended(table, RESULTS / "peers.csv")
-    print(table.iloc[:, :12].to_string())
+    for task, each, repeats, warm_up in (
+        ("log-density", methods, settings.repeats, 0),
+        ("sampling", case.drawn(), 3 * settings.repeats, 1),
+    ):
+        for table in measured(case, task, each, repeats, warm_up):
+            appended(table, RESULTS / "peers.csv", ["model", "task"])
+        print(table.iloc[:, :12].to_string(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What each topic costs on a large network: seconds and memory a sample.
 
-    python benchmarks/topic_cost.py results/faces/64/model.json [--repeats 3]
+    python benchmarks/topic_cost.py results/faces/64/model.json [--only evaluations|memory|topics]
 
-The argument is the file that a run writes of a model.  Writes evaluation_cost.csv, milliseconds of
-one core a sample of one evaluation, and of one with a vector-Jacobian product, with the peak memory
-of a process that does it; and topic_cost.csv, the evaluations of every topic a sample at the
-settings of the default configuration, counted on a bundled network, and what they take on the large
-one.  *measured_over_predicted*: a small case of the topic, run on the large network, over its own
-evaluations at those costs.
+The argument is the file that a run writes of a model.  Writes
+
+evaluation_cost.csv: milliseconds of one core a sample, of an evaluation without and with a
+vector-Jacobian product; evaluation_memory.csv: peak memory of a process that evaluates;
+topic_cost.csv: evaluations of every topic a sample at the settings of the default configuration,
+counted on a bundled network, and what they take on the large one.  *measured_over_predicted*: a
+small case of the topic, run on the large network, over its own evaluations at those costs.
 """
 
 import argparse
@@ -16,12 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from interleaved import interleaved, machine, write
+from interleaved import RESULTS, interleaved, machine, write
 from peer_code import Counted
 
 from cartoonists import load_model, track_reverse_sde
@@ -36,7 +38,9 @@ from cartoonists.paths.streams import Streams
 
 COUNTED = "fashion-mnist/likelihood"
 PRECISIONS = ("fp32", "bf16")
+MEASURED = "bf16"  # of the small cases
 BATCHES = (1, 4)
+MEMORY_BATCHES = (1, 8)
 LOGSNR, SWITCH = 0.0, 0.0
 DEFAULT_STEPS = {"chain": 32, "flow": 16, "pilot": 40, "points": 31}
 SMALL_STEPS = {"chain": 4, "flow": 4, "pilot": 3, "points": 3}
@@ -101,24 +105,31 @@ def evaluation(model: ImageModel, kind: str, batch: int) -> None:
         model.score_and_hvp(x, LOGSNR, x)
 
 
-def high_water() -> int:
-    """KiB at most of this process alone; `ru_maxrss` starts from that of its parent."""
+def forget_peak() -> None:
+    """Let `high_water` start anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def high_water() -> float:
+    """MiB at most of this process alone."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
-def peak(name: str, precision: str, kind: str, batch: int) -> float:
-    """MiB at most of a process that does this evaluation twice."""
-    command = [sys.executable, __file__, name, "--child", precision, kind, str(batch)]
-    return int(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout) / 1024
+def memory(name: str) -> pd.DataFrame:
+    """MiB at most of a process that evaluates, a row a precision, kind and batch."""
+    rows = []
+    for precision, kind, batch in product(PRECISIONS, PASSES, MEMORY_BATCHES):
+        command = [sys.executable, __file__, name, "--child", precision, kind, str(batch)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        row = {"precision": precision, "evaluation": kind, "batch": batch}
+        rows.append(row | {"peak_MiB": float(done.stdout)})
+    return pd.DataFrame(rows)
 
 
-def evaluations(name: str, models: dict[str, ImageModel], repeats: int) -> pd.DataFrame:
+def evaluations(models: dict[str, ImageModel], repeats: int) -> pd.DataFrame:
     """A row a precision, batch and kind of evaluation."""
-    cases = {
-        f"{precision} {kind} {batch}": (precision, kind, batch)
-        for precision in PRECISIONS for kind in PASSES for batch in BATCHES
-    }  # fmt: skip
+    cases = {" ".join(map(str, case)): case for case in product(PRECISIONS, PASSES, BATCHES)}
     actions = {
         label: partial(evaluation, models[precision], kind, batch)
         for label, (precision, kind, batch) in cases.items()
@@ -128,11 +139,11 @@ def evaluations(name: str, models: dict[str, ImageModel], repeats: int) -> pd.Da
     for label, (precision, kind, batch) in cases.items():
         ms = 1e3 * seconds[label].median() / batch
         row = {"precision": precision, "evaluation": kind, "batch": batch, "ms_a_sample": ms}
-        rows.append(row | {"peak_MiB": peak(name, precision, kind, batch)} | machine())
+        rows.append(row | machine())
     return pd.DataFrame(rows)
 
 
-def topic_rows(costs: pd.DataFrame, model: ImageModel, precision: str) -> list[dict]:
+def topic_rows(costs: pd.DataFrame, model: ImageModel) -> list[dict]:
     """A row a topic: its evaluations, what they take, and a small case that was run."""
     batch = max(BATCHES)
     ms = costs.query("batch == @batch").set_index(["precision", "evaluation"])["ms_a_sample"]
@@ -152,29 +163,40 @@ def topic_rows(costs: pd.DataFrame, model: ImageModel, precision: str) -> list[d
         row = {"topic": topic, "scores": found[0], "with_vjp": found[1]}
         row |= {f"{each}_s_a_sample": seconds(found, each) for each in PRECISIONS}
         row |= {"measured_s_a_sample": measured}
-        rows.append(row | {"measured_over_predicted": measured / seconds(tried, precision)})
+        rows.append(row | {"measured_over_predicted": measured / seconds(tried, MEASURED)})
     return rows
+
+
+def child(name: str, precision: str, kind: str, batch: str) -> None:
+    """Print the peak memory of two evaluations."""
+    model = load_model(name, precision=precision)
+    forget_peak()
+    for _ in range(2):
+        evaluation(model, kind, int(batch))
+    print(high_water())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
+    parser.add_argument("--only", choices=("evaluations", "memory", "topics"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.child:
-        precision, kind, batch = given.child
-        model = load_model(given.model, precision=precision)
-        for _ in range(2):
-            evaluation(model, kind, int(batch))
-        print(high_water())
+        child(given.model, *given.child)
         return
-    models = {each: load_model(given.model, precision=each) for each in PRECISIONS}
-    costs = evaluations(given.model, models, given.repeats)
-    print(write("evaluation_cost", costs), costs.iloc[:, :5].to_string(), sep="\n", flush=True)
-    table = pd.DataFrame(topic_rows(costs, models["bf16"], "bf16"))
-    print(write("topic_cost", table), table.to_string(), sep="\n")
+    if given.only in (None, "memory"):
+        print(write("evaluation_memory", memory(given.model)), flush=True)
+    if given.only in (None, "evaluations"):
+        models = {each: load_model(given.model, precision=each) for each in PRECISIONS}
+        print(write("evaluation_cost", evaluations(models, given.repeats)), flush=True)
+        del models
+    if given.only in (None, "topics"):
+        costs = pd.read_csv(RESULTS / "evaluation_cost.csv")
+        model = load_model(given.model, precision=MEASURED)
+        print(write("topic_cost", pd.DataFrame(topic_rows(costs, model))))
 
 
 if __name__ == "__main__":
