@@ -1,26 +1,25 @@
 """What each topic costs on a large network: seconds and memory a sample.
 
-    python benchmarks/topic_cost.py results/faces/64/model.json [--only evaluations|memory|topics]
+    python benchmarks/topic_cost.py results/faces/64/model.json [--only evaluations|…]
 
 The argument is the file that a run writes of a model.  Writes
 
 evaluation_cost.csv: milliseconds of one core a sample, of an evaluation without and with a
 vector-Jacobian product; evaluation_memory.csv: peak memory of a process that evaluates;
 topic_cost.csv: evaluations of every topic a sample at the settings of the default configuration,
-counted on a bundled network, and what they take on the large one.  *measured_over_predicted*: a
-small case of the topic, run on the large network, over its own evaluations at those costs.
+counted on a bundled network, and what they take on the large one; topic_trials.csv: a small case of
+every topic on the large network, over its own evaluations at those costs.
 """
 
 import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from interleaved import RESULTS, interleaved, machine, write
@@ -45,6 +44,7 @@ LOGSNR, SWITCH = 0.0, 0.0
 DEFAULT_STEPS = {"chain": 32, "flow": 16, "pilot": 40, "points": 31}
 SMALL_STEPS = {"chain": 4, "flow": 4, "pilot": 3, "points": 3}
 PASSES = ("score", "vjp")
+PARTS = ("memory", "evaluations", "topics", "trials")
 
 
 def topics(
@@ -52,8 +52,8 @@ def topics(
 ) -> dict[str, Callable[[], object]]:
     """What a topic does for these samples, by name."""
     chain, flow = steps["chain"], FlowSettings(steps["flow"])
-    x = model.sample_prior(Streams(seeds, "prior"))
-    black = np.zeros((len(seeds), *model.pixel_shape), np.uint8)
+    x = track_reverse_sde(model, len(seeds), steps["pilot"], seeds=seeds, posterior=table).x
+    images = model.finish(x).numpy()
 
     def pair() -> None:
         pairs = high_density_pairs(
@@ -63,7 +63,7 @@ def topics(
 
     def degraded() -> None:
         for _ in ("as it is", "blurred"):
-            image_log_density(model, black, seeds, flow, table)
+            image_log_density(model, images, seeds, flow, table)
 
     track = partial(track_reverse_sde, model, len(seeds), chain, seeds=seeds, posterior=table)
     return {
@@ -92,7 +92,7 @@ def passes(network: Counted, action: Callable[[], object], samples: int) -> tupl
 def counted(model: ImageModel, samples: int, steps: dict[str, int]):
     """The topics of a model whose network counts."""
     seeds = range(samples)
-    table = estimate_table(model, range(4), points=5, pilot_steps=4)
+    table = estimate_table(model, seeds, points=steps["points"], pilot_steps=steps["pilot"])
     model.network = Counted(model.network)
     return model.network, topics(model, table, seeds, steps)
 
@@ -143,28 +143,33 @@ def evaluations(models: dict[str, ImageModel], repeats: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def topic_rows(costs: pd.DataFrame, model: ImageModel) -> list[dict]:
-    """A row a topic: its evaluations, what they take, and a small case that was run."""
-    batch = max(BATCHES)
-    ms = costs.query("batch == @batch").set_index(["precision", "evaluation"])["ms_a_sample"]
-    network, usual = counted(load_model(COUNTED), 2, DEFAULT_STEPS)
-    large, small = counted(model, batch, SMALL_STEPS)
+def cost_of(found: tuple[float, float], precision: str, costs: pd.DataFrame) -> float:
+    """Seconds of so many evaluations without a derivative and with one."""
+    largest = costs[(costs["precision"] == precision) & (costs["batch"] == max(BATCHES))]
+    ms = largest.set_index("evaluation")["ms_a_sample"]
+    return sum(count * ms[kind] for count, kind in zip(found, PASSES, strict=True)) / 1e3
 
-    def seconds(found: tuple[float, float], precision: str) -> float:
-        pairs = zip(found, PASSES, strict=True)
-        return sum(count * ms[precision, kind] for count, kind in pairs) / 1e3
 
-    rows = []
+def topic_rows(costs: pd.DataFrame) -> Iterator[dict]:
+    """A row a topic: its evaluations, counted, and what they take."""
+    samples = 8
+    network, usual = counted(load_model(COUNTED), samples, DEFAULT_STEPS)
     for topic, action in usual.items():
-        found = passes(network, action, 2)
-        start = time.process_time()
-        tried = passes(large, small[topic], batch)
-        measured = (time.process_time() - start) / batch
+        found = passes(network, action, samples)
         row = {"topic": topic, "scores": found[0], "with_vjp": found[1]}
-        row |= {f"{each}_s_a_sample": seconds(found, each) for each in PRECISIONS}
-        row |= {"measured_s_a_sample": measured}
-        rows.append(row | {"measured_over_predicted": measured / seconds(tried, MEASURED)})
-    return rows
+        yield row | {f"{each}_s_a_sample": cost_of(found, each, costs) for each in PRECISIONS}
+
+
+def trial_rows(costs: pd.DataFrame, model: ImageModel) -> Iterator[dict]:
+    """A row a topic: the time of a small case of it, over that of its evaluations."""
+    batch = max(BATCHES)
+    network, small = counted(model, batch, SMALL_STEPS)
+    for topic, action in small.items():
+        start = time.process_time()
+        found = passes(network, action, batch)
+        seconds = (time.process_time() - start) / batch
+        row = {"topic": topic, "scores": found[0], "with_vjp": found[1], "s_a_sample": seconds}
+        yield row | {"measured_over_predicted": seconds / cost_of(found, MEASURED, costs)}
 
 
 def child(name: str, precision: str, kind: str, batch: str) -> None:
@@ -179,7 +184,7 @@ def child(name: str, precision: str, kind: str, batch: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--only", choices=("evaluations", "memory", "topics"))
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -193,10 +198,12 @@ def main() -> None:
         models = {each: load_model(given.model, precision=each) for each in PRECISIONS}
         print(write("evaluation_cost", evaluations(models, given.repeats)), flush=True)
         del models
+    costs = pd.read_csv(RESULTS / "evaluation_cost.csv")
     if given.only in (None, "topics"):
-        costs = pd.read_csv(RESULTS / "evaluation_cost.csv")
+        print(write("topic_cost", pd.DataFrame(topic_rows(costs))), flush=True)
+    if given.only in (None, "trials"):
         model = load_model(given.model, precision=MEASURED)
-        print(write("topic_cost", pd.DataFrame(topic_rows(costs, model))))
+        print(write("topic_trials", pd.DataFrame(trial_rows(costs, model))))
 
 
 if __name__ == "__main__":
