@@ -2,7 +2,7 @@
 
     python docs/published_picture.py faces [results/faces/64]
     python docs/published_picture.py digits [results/mnist/hot-cold]
-    python docs/published_picture.py guidance [results/mnist/hot-cold results/mnist/interpolant]
+    python docs/published_picture.py guidance [results/mnist/hot-cold results/mnist/interpolant …]
 
 From runs where their folders are named, what is drawn then being kept as published_NAME.npz beside
 the picture; else from what is kept.  *faces* has its gains drawn too, as published_gains.png.
@@ -22,7 +22,7 @@ from cartoonists.statistics.estimates import mean, ratio_of_means
 from cartoonists.statistics.trust import TOLERANCE
 
 FOLDER = Path(__file__).parent / "images"
-ROWS = {"faces": 6, "digits": 4, "guidance": 3}  # shown, of a run
+ROWS = {"faces": 6, "digits": 4, "guidance": 2}  # shown, of a run
 VALUES = ("nats_per_dim", "error", "png_bytes")
 
 
@@ -66,7 +66,7 @@ def guided(results: Path, shown: int) -> dict[str, np.ndarray]:
     seeds = table.index.unique("seed")[:shown]
     return values(table.join(sizes), seeds, found["strengths"]) | {
         "pixels": found["images"][:, :shown].swapaxes(0, 1),
-        "titles": np.array([f"strength {z:+.1f}" for z in found["strengths"]]),
+        "titles": np.array([f"strength {z:+g}" if z else "strength 0" for z in found["strengths"]]),
         "models": np.array([f"{results.parent.name}/{results.name}"] * len(seeds)),
     }
 
