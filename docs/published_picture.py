@@ -5,7 +5,8 @@
     python docs/published_picture.py guidance [results/mnist/hot-cold results/mnist/interpolant …]
 
 From runs where their folders are named, what is drawn then being kept as published_NAME.npz beside
-the picture; else from what is kept.  *faces* has its gains drawn too, as published_gains.png.
+the picture; else from what is kept.  *faces* has its gains drawn too, as published_gains.png, and
+its first rows alone, for the first page, as published_first.png.
 """
 
 import sys
@@ -23,6 +24,7 @@ from cartoonists.statistics.trust import TOLERANCE
 
 FOLDER = Path(__file__).parent / "images"
 ROWS = {"faces": 6, "digits": 4, "guidance": 2}  # shown, of a run
+FIRST_PAGE = 3  # rows of faces on the first page
 VALUES = ("nats_per_dim", "error", "png_bytes")
 
 
@@ -148,6 +150,8 @@ def main() -> None:
         save(rows(arrays), [kept.with_suffix(".png")])
         if name == "faces":
             save(gains(arrays), [FOLDER / "published_gains.png"])
+            first = dict(arrays) | {"pixels": arrays["pixels"][:FIRST_PAGE]}
+            save(rows(first), [FOLDER / "published_first.png"])
 
 
 if __name__ == "__main__":
