@@ -122,4 +122,4 @@ def test_black_level_curves_are_the_true_log_densities(images):
         seen = gaussian_blur(with_black_level(images, level, 32.0), strength)
         true = target.log_prob(noised_image(model, seen, range(5)))
         np.testing.assert_allclose(part["log_density_nats"], true, atol=0.5)
-        assert (part["error_nats"] < 5).all()
+        assert (part["error_nats"] < 8).all()  # far from the density: all of the change counts

@@ -10,6 +10,8 @@ from cartoonists.report.plots import keep_on, legend_above, panels
 from cartoonists.statistics.summaries import bits_by_estimator
 from cartoonists.statistics.trust import keep
 
+TRACKERS = ("ancestral", "euler-maruyama")
+
 
 def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Tracked against PF-ODE log-density of the same samples, a panel a model; line: equal.
@@ -19,11 +21,15 @@ def tracked_against_ode(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure, (axes,) = panels(tables, width=2.9, height=2.8)
     for axis, table in zip(axes, tables.values(), strict=True):
         kept = keep_on(axis, table, ESTIMATES["PF-ODE"])
-        for marker, (tracker, runs) in zip("os", kept.groupby("tracker"), strict=False):
+        for marker, tracker in zip("os", TRACKERS, strict=True):
+            runs = kept[kept["tracker"] == tracker]
             x = runs["ode_log_density_nats"] / runs["dimensions"]
             y = runs["tracked_log_density_nats"] / runs["dimensions"]
             axis.scatter(x, y, s=9, marker=marker, alpha=0.6, linewidth=0, label=tracker)
-        axis.axline((x.iloc[0], x.iloc[0]), slope=1, color="0.3", linewidth=0.8, label="equal")
+        middle = (
+            float((kept["ode_log_density_nats"] / kept["dimensions"]).median()) if len(kept) else 0
+        )
+        axis.axline((middle, middle), slope=1, color="0.3", linewidth=0.8, label="equal")
         axis.set_xlabel("PF-ODE log-density [nats/dim]")
     axes[0].set_ylabel("tracked log-density [nats/dim]")
     legend_above(figure, axes[0], 3)
@@ -51,6 +57,7 @@ def sandwich(tables: Mapping[str, pd.DataFrame]) -> Figure:
             x="estimate",
             y="per_dim",
             hue="tracker",
+            hue_order=TRACKERS,
             errorbar=("ci", 95),
             seed=0,
             dodge=0.3,
