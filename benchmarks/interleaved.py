@@ -73,3 +73,9 @@ def write(name: str, table: pd.DataFrame) -> Path:
     path = RESULTS / f"{name}.csv"
     table.to_csv(path, index=False, float_format="%.4g")
     return path
+
+
+def high_water() -> float:
+    """MiB at most of this process alone."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from interleaved import RESULTS, interleaved, machine, write
+from interleaved import RESULTS, high_water, interleaved, machine, write
 from peer_code import Counted
 
 from cartoonists import load_model, track_reverse_sde
@@ -108,12 +108,6 @@ def evaluation(model: ImageModel, kind: str, batch: int) -> None:
 def forget_peak() -> None:
     """Let `high_water` start anew."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def high_water() -> float:
-    """MiB at most of this process alone."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def memory(name: str) -> pd.DataFrame:
