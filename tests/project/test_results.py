@@ -109,3 +109,10 @@ def test_what_is_stored_is_one_run_and_the_pages_say_the_same():
     for link in re.findall(r"\]\(((?:figures|notebooks)/[^)]+)\)", page):
         assert (STORED / link).is_file(), link
     assert reference_run.size(STORED) <= reference_run.LARGEST
+
+
+def test_no_stored_page_shows_a_path_of_a_machine():
+    for page in STORED.rglob("*.md"):
+        assert not re.search(
+            r"site-packages|ipykernel_\d|^ *[\w./-]+\.py:\d+:", page.read_text(), re.M
+        ), page
